@@ -1,0 +1,75 @@
+//! Who did what: one line per change or decision, in its transaction. Never a secret, and before
+//! sign-in never an identifier (a keyed hash stands for it).
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Who calls, as the edge saw it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The address of the caller, behind trusted proxies.
+    pub ip: IpAddr,
+    /// `User-Agent`, cut at 256 characters.
+    pub user_agent: Option<String>,
+    /// `X-Request-Id`.
+    pub request_id: String,
+    /// W3C `traceparent`.
+    pub traceparent: Option<String>,
+    /// The language wanted (`Accept-Language`), one we have.
+    pub language: String,
+}
+
+impl Client {
+    /// What limits count: the address, or the /64 of an IPv6 one.
+    pub fn key(&self) -> String {
+        match self.ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+                Some(ip) => ip.to_string(),
+                None => {
+                    let [a, b, c, d, ..] = ip.segments();
+                    format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+                }
+            },
+        }
+    }
+}
+
+/// One line.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// What happened: `otp.requested`.
+    pub action: &'static str,
+    /// What kind of thing it happened to.
+    pub entity_type: &'static str,
+    /// Which one.
+    pub entity_id: String,
+    /// Who did it, if signed in.
+    pub actor: Option<Uuid>,
+    /// What is worth knowing; no secret, no identifier.
+    pub details: Value,
+    /// From where.
+    pub client: &'a Client,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Writes a line with the caller's transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note(tx: &mut sqlx::PgConnection, line: Line<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, details,
+                            ip_address, user_agent, request_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        crate::id::ordered(line.at), line.at, line.action, line.entity_type, line.entity_id, line.actor,
+        line.details, line.client.ip.to_string(), line.client.user_agent, line.client.request_id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

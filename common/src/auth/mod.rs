@@ -1,0 +1,3 @@
+//! Proving who someone is. So far: one-time codes.
+
+pub mod otp;

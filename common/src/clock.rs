@@ -1,0 +1,66 @@
+//! The one source of time. Production follows Postgres, tests set it; nothing else reads a clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+/// Tells the time, in UTC with microseconds (what Postgres keeps).
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Kind>);
+
+#[derive(Debug)]
+enum Kind {
+    /// Microseconds to add to the monotonic reading since `start`.
+    Following { start: Instant, offset: AtomicI64 },
+    Fixed(AtomicI64),
+}
+
+impl Clock {
+    /// A clock that starts from the machine's time and is led by [`Clock::follow`].
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn system() -> Self {
+        let now = Utc::now().timestamp_micros();
+        Self(Arc::new(Kind::Following { start: Instant::now(), offset: AtomicI64::new(now) }))
+    }
+
+    /// A clock that stands still until [`Clock::advance`], for tests.
+    pub fn fixed(at: DateTime<Utc>) -> Self {
+        Self(Arc::new(Kind::Fixed(AtomicI64::new(at.timestamp_micros()))))
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> DateTime<Utc> {
+        let micros = match &*self.0 {
+            Kind::Following { start, offset } => {
+                offset.load(Ordering::Relaxed).saturating_add(micros(start.elapsed()))
+            }
+            Kind::Fixed(at) => at.load(Ordering::Relaxed),
+        };
+        DateTime::from_timestamp_micros(micros).unwrap_or_default()
+    }
+
+    /// Takes over a reading of Postgres' clock. Steps of up to a second back are smoothed away
+    /// (time never runs backwards by them); a larger one is a corrected clock and is followed.
+    pub fn follow(&self, database: DateTime<Utc>) {
+        if let Kind::Following { start, offset } = &*self.0 {
+            let wanted = database.timestamp_micros().saturating_sub(micros(start.elapsed()));
+            let current = offset.load(Ordering::Relaxed);
+            if wanted > current || current - wanted > 1_000_000 {
+                offset.store(wanted, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Moves a fixed clock; does nothing to a following one.
+    pub fn advance(&self, by: Duration) {
+        if let Kind::Fixed(at) = &*self.0 {
+            at.fetch_add(micros(by), Ordering::Relaxed);
+        }
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

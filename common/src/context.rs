@@ -1,0 +1,62 @@
+//! What every verb is given: built once per process, passed by reference.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Result;
+use crate::{database, job, notify};
+
+/// The parts a verb stands on.
+#[derive(Clone, Debug)]
+pub struct Context(Arc<Parts>);
+
+/// The contents of a [`Context`].
+#[derive(Debug)]
+pub struct Parts {
+    /// The connection pool.
+    pub db: PgPool,
+    /// All settings.
+    pub config: Config,
+    /// The source of time.
+    pub clock: Clock,
+    /// Tells workers that rows wait; best effort.
+    pub wake: job::Wake,
+    /// Channels, templates and the batched delivery record.
+    pub notify: notify::Courier,
+}
+
+impl std::ops::Deref for Context {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Context {
+    /// Connects lazily: a database that is down at start is waited for by those who need it.
+    ///
+    /// # Errors
+    /// A setting that cannot be used (a malformed URL, a template that does not compile).
+    pub fn build(config: Config) -> Result<Self> {
+        let db = database::pool(&config)?;
+        Self::with(config, db, Clock::system())
+    }
+
+    /// With a pool and a clock of the caller's: tests use a database each and set the time.
+    ///
+    /// # Errors
+    /// As [`Context::build`].
+    pub fn with(config: Config, db: PgPool, clock: Clock) -> Result<Self> {
+        let wake = job::Wake::open(&config.redis_url, &config.job.prefix)?;
+        let notify = notify::Courier::open(&config, db.clone())?;
+        Ok(Self(Arc::new(Parts { db, config, clock, wake, notify })))
+    }
+
+    /// The present moment, by the context's clock.
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.clock.now()
+    }
+}

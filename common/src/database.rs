@@ -1,0 +1,63 @@
+//! The pool, the migrations and the clock that follows Postgres.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// The schema's steps, compiled in. Forward only.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// How a connection of this product is opened. `statement_timeout` bounds every query of a request.
+///
+/// # Errors
+/// `DATABASE_URL` is malformed.
+pub fn options(config: &Config) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(&config.database_url)?
+        .application_name("keryu")
+        .statement_cache_capacity(256)
+        .options([("statement_timeout", "15s"), ("idle_in_transaction_session_timeout", "10s")]);
+    Ok(options)
+}
+
+/// A lazily connecting pool.
+///
+/// # Errors
+/// `DATABASE_URL` is malformed.
+pub fn pool(config: &Config) -> Result<PgPool> {
+    Ok(PgPoolOptions::new()
+        .max_connections(config.pool)
+        .acquire_timeout(Duration::from_secs(3))
+        .test_before_acquire(false)
+        .connect_lazy_with(options(config)?))
+}
+
+/// Applies what is missing of the schema.
+///
+/// # Errors
+/// The database does not answer, or holds a step this build does not know.
+pub async fn migrate(db: &PgPool) -> Result<()> {
+    MIGRATIONS.run(db).await.map_err(Error::internal)
+}
+
+/// Reads Postgres' clock every second and leads `clock` by it, for as long as the process lives.
+pub async fn follow_clock(db: PgPool, clock: Clock) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let asked = tokio::time::Instant::now();
+        let read = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&db).await;
+        // a slow answer tells the time badly
+        if let Ok(now) = read
+            && asked.elapsed() < Duration::from_millis(100)
+        {
+            clock.follow(now + asked.elapsed() / 2);
+        }
+    }
+}

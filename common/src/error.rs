@@ -1,0 +1,133 @@
+//! Errors: a refusal is an answer the caller can act on and carries a stable code; all else is a
+//! fault of ours or of a part we stand on, logged once at the edge.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What every verb returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a verb gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller's doing: told with its code.
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
+    /// A part we stand on does not answer; the caller may try again.
+    #[error("unavailable: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A defect: the caller learns nothing of it.
+    #[error("internal: {0}")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// A defect with a text for the log.
+    pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    /// A lost, refused or restarting database is `Unavailable`; everything else is a defect.
+    fn from(error: sqlx::Error) -> Self {
+        let passing = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_) => true,
+            // class 08 connection, 53 resources, 57 operator intervention, 40 rolled back, 25006 read-only
+            sqlx::Error::Database(db) => db.code().is_some_and(|code| {
+                ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
+            }),
+            _ => false,
+        };
+        if passing { Self::Unavailable(Box::new(error)) } else { Self::Internal(Box::new(error)) }
+    }
+}
+
+/// A refusal: RFC 9457's fields that depend on the case. `code` is stable, `slice.reason`.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    /// Stable machine-readable code.
+    pub code: &'static str,
+    /// HTTP status the edge answers with.
+    pub status: u16,
+    /// Short name of the problem, the same at every occurrence.
+    pub title: &'static str,
+    /// What happened this time, for a person.
+    pub detail: Cow<'static, str>,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+    /// Every fault found in the input, at once.
+    pub faults: Vec<Fault>,
+}
+
+/// One fault of one field.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Fault {
+    /// RFC 6901 pointer to the field; empty for the whole body.
+    pub pointer: String,
+    /// Stable machine-readable code.
+    pub code: &'static str,
+    /// For a person.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault at a field of the body.
+    pub fn at(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), code, detail: detail.into() }
+    }
+}
+
+/// One entry of the catalogue of codes: what `docs/errors.md` is generated from.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// Stable machine-readable code.
+    pub code: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// Short name.
+    pub title: &'static str,
+    /// What the caller should do.
+    pub advice: &'static str,
+}
+
+impl Code {
+    /// A refusal of this kind.
+    pub fn refuse(&self, detail: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal {
+            code: self.code,
+            status: self.status,
+            title: self.title,
+            detail: detail.into(),
+            retry_after: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// A refusal that says when to come back.
+    pub fn refuse_for(&self, detail: impl Into<Cow<'static, str>>, after: Duration) -> Refusal {
+        Refusal { retry_after: Some(after), ..self.refuse(detail) }
+    }
+}
+
+/// Input that does not hold: all faults at once.
+pub const VALIDATION: Code = Code {
+    code: "request.invalid",
+    status: 422,
+    title: "The request is not valid",
+    advice: "Correct every field named in `errors` and send it again.",
+};
+
+/// Refuses with every fault found, if any.
+pub fn all_or<T>(value: Option<T>, faults: Vec<Fault>) -> Result<T, Refusal> {
+    match value {
+        Some(value) if faults.is_empty() => Ok(value),
+        _ => Err(Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }),
+    }
+}

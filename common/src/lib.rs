@@ -1,0 +1,26 @@
+//! Keryu's thick middle: everything the product knows, shared by the API and the worker.
+//!
+//! One module per slice (nouns, refusals, settings and verbs; SQL in its `store`; what happens
+//! later in its `jobs`), and the few things all slices stand on. Nothing here knows HTTP or apalis.
+
+pub mod audit;
+pub mod auth;
+pub mod batch;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod database;
+pub mod error;
+pub mod id;
+pub mod job;
+pub mod limit;
+pub mod mask;
+pub mod notify;
+pub mod provider;
+pub mod retention;
+pub mod secret;
+pub mod telemetry;
+pub mod user;
+
+pub use context::Context;
+pub use error::{Error, Fault, Refusal, Result};

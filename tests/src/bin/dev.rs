@@ -1,0 +1,2 @@
+//! The development supervisor.
+fn main() {}
