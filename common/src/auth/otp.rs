@@ -116,7 +116,9 @@ pub struct Seed {
 /// when the key is no longer known.
 pub fn code(keys: &Keyring, seed: &Seed) -> Option<String> {
     let mac = keys.derive_with(&seed.key_id, "otp")?.mac(&[
-        &seed.nonce, seed.purpose.as_bytes(), seed.identifier.as_bytes(),
+        &seed.nonce,
+        seed.purpose.as_bytes(),
+        seed.identifier.as_bytes(),
     ]);
     let offset = usize::from(mac[31] & 0x0f);
     let word = u32::from_be_bytes([mac[offset] & 0x7f, mac[offset + 1], mac[offset + 2], mac[offset + 3]]);
