@@ -12,6 +12,7 @@ pub mod context;
 pub mod database;
 pub mod error;
 pub mod id;
+pub mod idempotency;
 pub mod job;
 pub mod limit;
 pub mod mask;

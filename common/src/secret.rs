@@ -74,6 +74,11 @@ impl Keyring {
     pub fn derive_with(&self, id: &str, purpose: &'static str) -> Option<Derived> {
         self.0.iter().find(|key| key.id == id).map(|key| key.derive(purpose))
     }
+
+    /// Every key for one purpose with its id, newest first.
+    pub fn derive_all(&self, purpose: &'static str) -> impl Iterator<Item = (&str, Derived)> {
+        self.0.iter().map(move |key| (key.id.as_str(), key.derive(purpose)))
+    }
 }
 
 impl Key {

@@ -8,6 +8,7 @@ use crate::audit::Client;
 use crate::config::{Source, Stage};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::idempotency::Key;
 use crate::secret::Keyring;
 use crate::user::Identifier;
 
@@ -85,7 +86,7 @@ pub struct Verified {
 ///
 /// # Errors
 /// `otp.cooldown`, `otp.budget`, `otp.sms_budget`.
-pub async fn request(_ctx: &Context, _client: &Client, _ask: Ask) -> Result<Issued> {
+pub async fn request(_ctx: &Context, _client: &Client, _ask: Ask, _key: Option<&Key>) -> Result<Issued> {
     Err(Error::internal("not built yet"))
 }
 
@@ -124,3 +125,8 @@ pub fn code(keys: &Keyring, seed: &Seed) -> Option<String> {
     let width = usize::try_from(digits).unwrap_or(6);
     Some(format!("{:0width$}", u64::from(word) % 10_u64.pow(digits)))
 }
+
+/// What a request for a code may be refused with.
+pub const REQUEST_CODES: &[crate::error::Code] = &[];
+/// What a code handed in may be refused with.
+pub const VERIFY_CODES: &[crate::error::Code] = &[];
