@@ -70,7 +70,7 @@ where
             return Ok(ExitCode::from(2));
         }
     };
-    telemetry::logs(&config.log, config.stage);
+    telemetry::start(&config.log, config.stage);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work(config))?;
     Ok(ExitCode::SUCCESS)
 }

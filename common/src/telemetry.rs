@@ -35,16 +35,16 @@ impl Config {
     }
 }
 
-/// Starts the logs of this process: JSON lines on standard output, in development lines for people.
-/// Panics are logged too. Called twice, the first call holds.
-pub fn logs(config: &Config, stage: Stage) {
+/// Starts the logs of this process: JSON lines on standard error, in development lines for people
+/// (standard output is for what commands print). Panics are logged too. Called twice, the first holds.
+pub fn start(config: &Config, stage: Stage) {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match stage {
         Stage::Production => {
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
         }
-        Stage::Development => lines.with_ansi(std::io::stdout().is_terminal()).try_init(),
+        Stage::Development => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
     if started.is_ok() {
         std::panic::set_hook(Box::new(|panic| {
