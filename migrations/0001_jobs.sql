@@ -135,3 +135,20 @@ BEGIN
     END LOOP;
 END $$;
 SELECT ensure_partitions('finished_jobs', 'day', 7, now());
+
+-- Drops the partitions whose whole range lies before the moment.
+CREATE FUNCTION drop_partitions(parent text, before timestamptz) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN
+        SELECT c.relname, (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz AS high
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = to_regclass(quote_ident(parent))
+    LOOP
+        IF part.high IS NOT NULL AND part.high <= before THEN
+            EXECUTE format('DROP TABLE %I', part.relname);
+        END IF;
+    END LOOP;
+END $$;

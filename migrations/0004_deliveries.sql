@@ -21,12 +21,17 @@ CREATE TABLE deliveries (
     provider_id  text,
     reason       text,
     expires_at   timestamptz NOT NULL,
+    -- when a worker first took it up: the clock of receipts that must not tell known from unknown
+    opened_at    timestamptz,
     accepted_at  timestamptz,
     finished_at  timestamptz,
     request_id   text,
     traceparent  text,
     CONSTRAINT deliveries_pkey PRIMARY KEY (delivery_id, created_at)
 ) PARTITION BY RANGE (created_at);
+-- operators, a person's own messages, the development inbox: newest first. No index on a column that
+-- changes, so that the steps of a delivery are heap-only updates.
+CREATE INDEX deliveries_created_idx ON deliveries (created_at, delivery_id);
 CREATE TABLE deliveries_default PARTITION OF deliveries DEFAULT;
 SELECT ensure_partitions('deliveries', 'month', 2, now());
 
@@ -38,7 +43,7 @@ CREATE TABLE delivery_attempts (
     started_at  timestamptz NOT NULL,
     finished_at timestamptz,       -- null: the outcome is not known
     outcome     text CONSTRAINT delivery_attempts_outcome_check
-                CHECK (outcome IN ('accepted', 'retry', 'give_up', 'unknown')),
+                CHECK (outcome IN ('accepted', 'retry', 'give_up', 'unknown', 'misconfigured')),
     provider_id text,
     reason      text,
     CONSTRAINT delivery_attempts_pkey PRIMARY KEY (delivery_id, attempt, step, started_at)

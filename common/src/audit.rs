@@ -66,8 +66,16 @@ pub async fn note(tx: &mut sqlx::PgConnection, line: Line<'_>) -> Result<(), sql
         "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, details,
                             ip_address, user_agent, request_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        crate::id::ordered(line.at), line.at, line.action, line.entity_type, line.entity_id, line.actor,
-        line.details, line.client.ip.to_string(), line.client.user_agent, line.client.request_id,
+        crate::id::ordered(line.at),
+        line.at,
+        line.action,
+        line.entity_type,
+        line.entity_id,
+        line.actor,
+        line.details,
+        line.client.ip.to_string(),
+        line.client.user_agent,
+        line.client.request_id,
     )
     .execute(tx)
     .await?;

@@ -13,7 +13,10 @@ pub struct Clock(Arc<Kind>);
 #[derive(Debug)]
 enum Kind {
     /// Microseconds to add to the monotonic reading since `start`.
-    Following { start: Instant, offset: AtomicI64 },
+    Following {
+        start: Instant,
+        offset: AtomicI64,
+    },
     Fixed(AtomicI64),
 }
 

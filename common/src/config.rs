@@ -86,7 +86,9 @@ impl Source {
     pub fn networks(&mut self, name: &'static str) -> Vec<IpNet> {
         let text: Option<String> = self.find(name);
         let mut networks = Vec::new();
-        for part in text.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|part| !part.is_empty()) {
+        for part in
+            text.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|part| !part.is_empty())
+        {
             match part.parse::<IpNet>().or_else(|_| part.parse::<std::net::IpAddr>().map(IpNet::from)) {
                 Ok(network) => networks.push(network),
                 Err(_) => self.fault(format!("{name}: {part} is neither an address nor a network")),
@@ -280,9 +282,18 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let pairs = [("KERYU_ENV", "staging"), ("OTP_DIGITS", "40"), ("OTP_LIFE", "soon"), ("SMTP_URL", "ftp://x")];
+        let pairs =
+            [("KERYU_ENV", "staging"), ("OTP_DIGITS", "40"), ("OTP_LIFE", "soon"), ("SMTP_URL", "ftp://x")];
         let faults = Config::read(&mut Source::of(pairs)).expect_err("faults").0;
-        for name in ["KERYU_ENV", "DATABASE_URL", "REDIS_URL", "KERYU_SECRET_KEY", "OTP_DIGITS", "OTP_LIFE", "SMTP_URL"] {
+        for name in [
+            "KERYU_ENV",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "KERYU_SECRET_KEY",
+            "OTP_DIGITS",
+            "OTP_LIFE",
+            "SMTP_URL",
+        ] {
             assert!(faults.iter().any(|fault| fault.starts_with(name)), "{name} in {faults:?}");
         }
     }

@@ -61,3 +61,9 @@ pub async fn follow_clock(db: PgPool, clock: Clock) {
         }
     }
 }
+
+/// Whether Postgres answers within a second.
+pub async fn answers(db: &PgPool) -> bool {
+    let ping = sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(db);
+    matches!(tokio::time::timeout(Duration::from_secs(1), ping).await, Ok(Ok(_)))
+}

@@ -1,1 +1,187 @@
-//! placeholder
+//! What is kept how long: one row per clean-up, run by two schedules, in batches that never lock long.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::job::{Job, Lease, Queue, Verdict};
+
+/// Rows one statement may delete.
+const BATCH: i64 = 5_000;
+
+/// How rows leave.
+enum Rule {
+    /// `DELETE … WHERE <condition on $1> LIMIT`: the text is from this file only.
+    Rows(&'static str),
+    /// Partitions that end before the moment are dropped, and the default one is swept by this column.
+    Partitions(&'static str),
+}
+
+/// One clean-up.
+struct CleanUp {
+    table: &'static str,
+    key: &'static str,
+    rule: Rule,
+    keep: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const NONE: Duration = Duration::ZERO;
+
+/// Every minute: what ran out.
+const EXPIRED: &[CleanUp] = &[
+    CleanUp { table: "challenges", key: "challenge_id", rule: Rule::Rows("expires_at < $1"), keep: DAY },
+    CleanUp {
+        table: "verification_tokens",
+        key: "token_hash",
+        rule: Rule::Rows("expires_at < $1"),
+        keep: NONE,
+    },
+    CleanUp { table: "idempotency_keys", key: "key_hash", rule: Rule::Rows("expires_at < $1"), keep: NONE },
+    CleanUp {
+        table: "identifier_budgets",
+        key: "identifier_hash",
+        rule: Rule::Rows("day_started_at < $1 AND wrong_in_row = 0"),
+        keep: Duration::from_secs(2 * 24 * 3600),
+    },
+    CleanUp {
+        table: "wrong_tries",
+        key: "identifier_hash, client",
+        rule: Rule::Rows("hour_started_at < $1"),
+        keep: Duration::from_secs(7200),
+    },
+    CleanUp {
+        table: "sms_budgets",
+        key: "day, prefix, shard",
+        rule: Rule::Rows("day < ($1::timestamptz AT TIME ZONE 'UTC')::date"),
+        keep: Duration::from_secs(2 * 24 * 3600),
+    },
+    CleanUp {
+        table: "worker_leases",
+        key: "lease_id",
+        rule: Rule::Rows("renewed_at < $1"),
+        keep: Duration::from_secs(3600),
+    },
+];
+
+/// Daily: history.
+fn history(keep: Duration) -> [CleanUp; 6] {
+    [
+        CleanUp { table: "finished_jobs", key: "job_id", rule: Rule::Partitions("finished_at"), keep },
+        CleanUp { table: "jobs", key: "job_id", rule: Rule::Rows("discarded_at < $1"), keep: 30 * DAY },
+        CleanUp { table: "ticks", key: "schedule, at", rule: Rule::Rows("at < $1"), keep: 30 * DAY },
+        CleanUp {
+            table: "deliveries",
+            key: "delivery_id, created_at",
+            rule: Rule::Partitions("created_at"),
+            keep: 90 * DAY,
+        },
+        CleanUp {
+            table: "delivery_attempts",
+            key: "delivery_id, attempt, step, started_at",
+            rule: Rule::Partitions("started_at"),
+            keep: 90 * DAY,
+        },
+        CleanUp { table: "audit", key: "audit_id", rule: Rule::Partitions("at"), keep: 365 * DAY },
+    ]
+}
+
+/// Deletes what ran out: codes, tokens, keys, budgets; marks deliveries nobody could make in time.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct CleanupExpired {}
+
+impl Job for CleanupExpired {
+    const KIND: &'static str = "retention.cleanup_expired";
+    const QUEUE: Queue = Queue::Low;
+    const MAX_ATTEMPTS: i16 = 3;
+
+    async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
+        verdict(expired(ctx).await)
+    }
+}
+
+/// Drops and makes partitions; deletes dead letters and ticks after 30 days.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct RetainJobs {}
+
+impl Job for RetainJobs {
+    const KIND: &'static str = "retention.retain_jobs";
+    const QUEUE: Queue = Queue::Low;
+    const MAX_ATTEMPTS: i16 = 5;
+    const TIMEOUT: Duration = Duration::from_secs(600);
+
+    async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
+        verdict(retain(ctx).await)
+    }
+}
+
+fn verdict(result: Result<()>) -> Verdict {
+    result.map_or_else(Verdict::from, |()| Verdict::Done)
+}
+
+async fn expired(ctx: &Context) -> Result<()> {
+    crate::notify::expire(ctx).await?;
+    for clean_up in EXPIRED {
+        run(&ctx.db, clean_up, ctx.now()).await?;
+    }
+    Ok(())
+}
+
+async fn retain(ctx: &Context) -> Result<()> {
+    prepare(&ctx.db, ctx.now()).await?;
+    for clean_up in history(ctx.config.job.keep) {
+        run(&ctx.db, &clean_up, ctx.now()).await?;
+    }
+    Ok(())
+}
+
+/// Makes the partitions of the days and months ahead.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn prepare(db: &PgPool, now: DateTime<Utc>) -> Result<()> {
+    for (table, step, ahead) in [
+        ("finished_jobs", "day", 7),
+        ("audit", "month", 2),
+        ("deliveries", "month", 2),
+        ("delivery_attempts", "month", 2),
+    ] {
+        sqlx::query!("SELECT ensure_partitions($1, $2, $3, $4)", table, step, ahead, now)
+            .fetch_one(db)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn run(db: &PgPool, clean_up: &CleanUp, now: DateTime<Utc>) -> Result<()> {
+    let before = now - clean_up.keep;
+    let (table, condition) = match clean_up.rule {
+        Rule::Rows(condition) => (clean_up.table.to_owned(), condition.to_owned()),
+        Rule::Partitions(column) => {
+            sqlx::query!("SELECT drop_partitions($1, $2)", clean_up.table, before).fetch_one(db).await?;
+            (format!("{}_default", clean_up.table), format!("{column} < $1"))
+        }
+    };
+    let key = clean_up.key;
+    let statement = format!(
+        "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {condition} LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"
+    );
+    loop {
+        let gone = delete(db, &statement, before).await?;
+        if gone < BATCH as u64 {
+            return Ok(());
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the table's rows above are the statement; nothing of it comes from outside"
+)]
+async fn delete(db: &PgPool, statement: &str, before: DateTime<Utc>) -> Result<u64> {
+    Ok(sqlx::query(sqlx::AssertSqlSafe(statement)).bind(before).execute(db).await?.rows_affected())
+}

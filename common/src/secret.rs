@@ -67,7 +67,10 @@ impl Keyring {
     /// The key for one purpose under the current secret.
     pub fn derive(&self, purpose: &'static str) -> Derived {
         // `parse` never gives an empty ring
-        self.0.first().map_or_else(|| Derived(hmac::Key::new(hmac::HMAC_SHA256, &random::<32>())), |key| key.derive(purpose))
+        self.0.first().map_or_else(
+            || Derived(hmac::Key::new(hmac::HMAC_SHA256, &random::<32>())),
+            |key| key.derive(purpose),
+        )
     }
 
     /// The key for one purpose under the secret named, if it is still known.
@@ -165,8 +168,12 @@ mod tests {
     fn weak_keys_are_refused_and_never_shown() {
         let zeros = format!("a:{}", "00".repeat(32));
         for (text, wanted) in [
-            ("", "form"), ("a:xyz", "hexadecimal"), ("a:abcd", "shorter"), (zeros.as_str(), "repeated"),
-            ("a b:00", "id"), (&format!("{A},{A}"), "earlier"),
+            ("", "form"),
+            ("a:xyz", "hexadecimal"),
+            ("a:abcd", "shorter"),
+            (zeros.as_str(), "repeated"),
+            ("a b:00", "id"),
+            (&format!("{A},{A}"), "earlier"),
         ] {
             let fault = Keyring::parse(text).expect_err(text);
             assert!(fault.contains(wanted), "{fault}");

@@ -1,6 +1,7 @@
 //! The job ledger: what a job is, how it is asked for, and the steps of its life. SQL in `store`,
 //! the wake-up in `wake`, what operators see in `view`. No Redis queue and no apalis here.
 
+pub mod schedule;
 pub mod store;
 pub mod view;
 pub mod wake;
@@ -282,7 +283,12 @@ impl Terms {
 ///
 /// # Errors
 /// The payload does not serialise, or the database does not answer.
-pub async fn enqueue<J: Job>(tx: &mut PgConnection, now: DateTime<Utc>, job: &J, terms: Terms) -> Result<Uuid> {
+pub async fn enqueue<J: Job>(
+    tx: &mut PgConnection,
+    now: DateTime<Utc>,
+    job: &J,
+    terms: Terms,
+) -> Result<Uuid> {
     let row = row(now, job, terms)?;
     Ok(store::insert(tx, &row).await?)
 }
@@ -308,6 +314,19 @@ pub fn row<J: Job>(now: DateTime<Utc>, job: &J, terms: Terms) -> Result<store::N
         request_id: terms.request_id,
         traceparent: terms.traceparent,
     })
+}
+
+/// Does nothing: what a durable job costs by itself, for `bench` and for trying things out.
+#[derive(Debug, Default, serde::Deserialize, Serialize)]
+pub struct Noop {}
+
+impl Job for Noop {
+    const KIND: &'static str = "job.noop";
+    const QUEUE: Queue = Queue::Default;
+
+    async fn run(&self, _: &Context, _: &Lease) -> Verdict {
+        Verdict::Done
+    }
 }
 
 #[cfg(test)]

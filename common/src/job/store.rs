@@ -70,7 +70,10 @@ pub async fn insert(tx: &mut PgConnection, job: &NewJob) -> Sql<Uuid> {
 
 /// Inserts many jobs of one kind that are due at `run_at`, without unique keys.
 pub async fn insert_many(
-    tx: impl PgExecutor<'_>, like: &NewJob, ids: &[Uuid], payloads: &[Value],
+    tx: impl PgExecutor<'_>,
+    like: &NewJob,
+    ids: &[Uuid],
+    payloads: &[Value],
 ) -> Sql<u64> {
     let done = sqlx::query!(
         "INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload,
@@ -98,13 +101,19 @@ pub struct Pushed {
     pub priority: i16,
     /// Whether a serial key must be taken at the claim.
     pub serial: bool,
+    /// How many rows of the queue were pushed and unclaimed before this round.
+    pub taken: i64,
 }
 
 /// Marks the next due rows as pushed, by priority and age, while fewer than `window` pushed rows of
 /// the queue are unclaimed. Only the relay that leads the queue calls this, so the count holds over
 /// all relays. A row whose serial key is taken, or has an earlier ready row, waits.
 pub async fn push_due(
-    tx: &mut PgConnection, queue: Queue, now: DateTime<Utc>, window: i64, most: i64,
+    tx: &mut PgConnection,
+    queue: Queue,
+    now: DateTime<Utc>,
+    window: i64,
+    most: i64,
 ) -> Sql<Vec<Pushed>> {
     sqlx::query_as!(
         Pushed,
@@ -122,12 +131,15 @@ pub async fn push_due(
                  AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.queue = $1 AND q.paused_at IS NOT NULL)
                ORDER BY priority, job_id
                LIMIT least($4, greatest($3 - (SELECT n FROM taken), 0))
-               FOR UPDATE SKIP LOCKED
            )
            UPDATE jobs SET pushed = true, push = push + 1, pushed_at = $2
-           FROM due WHERE jobs.job_id = due.job_id
-           RETURNING jobs.job_id, push, priority, serial_key IS NOT NULL AS "serial!""#,
-        queue.name(), now, window, most,
+           FROM due WHERE jobs.job_id = due.job_id AND NOT jobs.pushed AND jobs.state = 'available'
+           RETURNING jobs.job_id, push, priority, serial_key IS NOT NULL AS "serial!",
+                     (SELECT n FROM taken) AS "taken!""#,
+        queue.name(),
+        now,
+        window,
+        most,
     )
     .fetch_all(tx)
     .await
@@ -142,7 +154,8 @@ pub async fn promote_due(tx: &mut PgConnection, now: DateTime<Utc>, most: i64) -
                           WHERE NOT ready AND run_at <= $1 AND state IN ('scheduled', 'retryable')
                           ORDER BY run_at LIMIT $2 FOR UPDATE SKIP LOCKED)
          RETURNING queue",
-        now, most,
+        now,
+        most,
     )
     .fetch_all(tx)
     .await
@@ -153,7 +166,8 @@ pub async fn unpush_stale(tx: &mut PgConnection, queue: Queue, before: DateTime<
     let done = sqlx::query!(
         "UPDATE jobs SET pushed = false
          WHERE ready AND queue = $1 AND pushed AND state = 'available' AND pushed_at < $2",
-        queue.name(), before,
+        queue.name(),
+        before,
     )
     .execute(tx)
     .await?;
@@ -165,7 +179,8 @@ pub async fn unpush(tx: impl PgExecutor<'_>, ids: &[Uuid], pushes: &[i32]) -> Sq
     let done = sqlx::query!(
         "UPDATE jobs SET pushed = false FROM unnest($1::uuid[], $2::int[]) AS p(id, push)
          WHERE job_id = p.id AND jobs.push = p.push AND state = 'available' AND pushed",
-        ids, pushes,
+        ids,
+        pushes,
     )
     .execute(tx)
     .await?;
@@ -189,6 +204,8 @@ pub struct Claimed {
     pub max_attempts: i16,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
+    /// When it came due.
+    pub run_at: DateTime<Utc>,
     /// Dead after.
     pub expires_at: Option<DateTime<Utc>>,
     /// The request that asked.
@@ -200,7 +217,12 @@ pub struct Claimed {
 /// The claim fence: takes each pair whose number is still the row's, counts the attempt, and leaves
 /// out what is gone, claimed, re-pushed, serial, or in a paused queue.
 pub async fn claim(
-    tx: impl PgExecutor<'_>, queue: Queue, lease_id: Uuid, now: DateTime<Utc>, ids: &[Uuid], pushes: &[i32],
+    tx: impl PgExecutor<'_>,
+    queue: Queue,
+    lease_id: Uuid,
+    now: DateTime<Utc>,
+    ids: &[Uuid],
+    pushes: &[i32],
 ) -> Sql<Vec<Claimed>> {
     sqlx::query_as!(
         Claimed,
@@ -210,9 +232,13 @@ pub async fn claim(
          WHERE job_id = p.id AND jobs.push = p.push AND pushed AND state = 'available'
            AND serial_key IS NULL
            AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.queue = $1 AND q.paused_at IS NOT NULL)
-         RETURNING job_id, kind, version, payload, attempt, max_attempts, created_at, expires_at,
+         RETURNING job_id, kind, version, payload, attempt, max_attempts, created_at, run_at, expires_at,
                    request_id, traceparent",
-        queue.name(), ids, pushes, lease_id, now,
+        queue.name(),
+        ids,
+        pushes,
+        lease_id,
+        now,
     )
     .fetch_all(tx)
     .await
@@ -220,7 +246,12 @@ pub async fn claim(
 
 /// As [`claim`], for rows with a serial key: the key is taken first, and who does not get it stays.
 pub async fn claim_serial(
-    tx: impl PgExecutor<'_>, queue: Queue, lease_id: Uuid, now: DateTime<Utc>, ids: &[Uuid], pushes: &[i32],
+    tx: impl PgExecutor<'_>,
+    queue: Queue,
+    lease_id: Uuid,
+    now: DateTime<Utc>,
+    ids: &[Uuid],
+    pushes: &[i32],
 ) -> Sql<Vec<Claimed>> {
     sqlx::query_as!(
         Claimed,
@@ -238,7 +269,7 @@ pub async fn claim_serial(
          FROM unnest($2::uuid[], $3::int[]) AS p(id, push)
          WHERE jobs.job_id = p.id AND jobs.push = p.push AND pushed AND state = 'available'
            AND jobs.job_id IN (SELECT job_id FROM locked)
-         RETURNING jobs.job_id, kind, version, payload, attempt, max_attempts, created_at, expires_at,
+         RETURNING jobs.job_id, kind, version, payload, attempt, max_attempts, created_at, run_at, expires_at,
                    request_id, traceparent",
         queue.name(), ids, pushes, lease_id, now,
     )
@@ -249,7 +280,11 @@ pub async fn claim_serial(
 /// Claims without Redis: the most urgent waiting rows, pushed or not, under a new push number so that
 /// a message still on its way claims nothing.
 pub async fn claim_direct(
-    tx: impl PgExecutor<'_>, queue: Queue, lease_id: Uuid, now: DateTime<Utc>, most: i64,
+    tx: impl PgExecutor<'_>,
+    queue: Queue,
+    lease_id: Uuid,
+    now: DateTime<Utc>,
+    most: i64,
 ) -> Sql<Vec<Claimed>> {
     sqlx::query_as!(
         Claimed,
@@ -261,9 +296,12 @@ pub async fn claim_direct(
                AND (expires_at IS NULL OR expires_at > $3)
                AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.queue = $1 AND q.paused_at IS NOT NULL)
              ORDER BY priority, job_id LIMIT $4 FOR UPDATE SKIP LOCKED)
-         RETURNING job_id, kind, version, payload, attempt, max_attempts, created_at, expires_at,
+         RETURNING job_id, kind, version, payload, attempt, max_attempts, created_at, run_at, expires_at,
                    request_id, traceparent",
-        queue.name(), lease_id, now, most,
+        queue.name(),
+        lease_id,
+        now,
+        most,
     )
     .fetch_all(tx)
     .await
@@ -272,8 +310,12 @@ pub async fn claim_direct(
 /// The finish fence, for success: rows that are still this attempt of this lease leave the hot table.
 /// Answers with the ids that did.
 pub async fn complete(
-    tx: impl PgExecutor<'_>, lease_id: Uuid, now: DateTime<Utc>,
-    ids: &[Uuid], attempts: &[i16], started: &[DateTime<Utc>],
+    tx: impl PgExecutor<'_>,
+    lease_id: Uuid,
+    now: DateTime<Utc>,
+    ids: &[Uuid],
+    attempts: &[i16],
+    started: &[DateTime<Utc>],
 ) -> Sql<u64> {
     let done = sqlx::query!(
         "WITH gone AS (
@@ -312,7 +354,12 @@ pub struct Setback {
 
 /// The finish fence, for a retry, a snooze or a dead letter. A waiting job with the same unique key
 /// takes over: then this one ends as cancelled at its next step, by [`supersede`].
-pub async fn set_back(tx: impl PgExecutor<'_>, lease_id: Uuid, now: DateTime<Utc>, back: &Setback) -> Sql<u64> {
+pub async fn set_back(
+    tx: impl PgExecutor<'_>,
+    lease_id: Uuid,
+    now: DateTime<Utc>,
+    back: &Setback,
+) -> Sql<u64> {
     let done = sqlx::query!(
         "WITH unlocked AS (DELETE FROM serial_locks WHERE job_id = $2)
          UPDATE jobs SET
@@ -326,7 +373,13 @@ pub async fn set_back(tx: impl PgExecutor<'_>, lease_id: Uuid, now: DateTime<Utc
                  THEN unique_key END,
              error = $6
          WHERE job_id = $2 AND attempt = $3 AND lease_id = $1 AND state = 'running'",
-        lease_id, back.job_id, back.attempt, back.run_at, back.counts, back.reason, now,
+        lease_id,
+        back.job_id,
+        back.attempt,
+        back.run_at,
+        back.counts,
+        back.reason,
+        now,
     )
     .execute(tx)
     .await?;
@@ -373,7 +426,12 @@ pub async fn discard_expired(tx: &mut PgConnection, queue: Queue, now: DateTime<
 
 /// The reaper: running rows of a lease that is gone or was not renewed since `before` are available
 /// again at once, or dead letters if that was their last attempt.
-pub async fn reap(tx: &mut PgConnection, queue: Queue, now: DateTime<Utc>, before: DateTime<Utc>) -> Sql<u64> {
+pub async fn reap(
+    tx: &mut PgConnection,
+    queue: Queue,
+    now: DateTime<Utc>,
+    before: DateTime<Utc>,
+) -> Sql<u64> {
     let done = sqlx::query!(
         "WITH lost AS (
              SELECT job_id FROM jobs j
@@ -389,7 +447,9 @@ pub async fn reap(tx: &mut PgConnection, queue: Queue, now: DateTime<Utc>, befor
              discarded_at = CASE WHEN attempt < max_attempts THEN NULL ELSE $2::timestamptz END,
              error = 'the worker that ran attempt ' || attempt || ' was lost'
          FROM lost WHERE jobs.job_id = lost.job_id",
-        queue.name(), now, before,
+        queue.name(),
+        now,
+        before,
     )
     .execute(tx)
     .await?;
@@ -424,12 +484,19 @@ pub async fn delete_idle_locks(tx: &mut PgConnection) -> Sql<u64> {
 
 /// Renews a worker's lease, or takes it up.
 pub async fn renew_lease(
-    tx: impl PgExecutor<'_>, lease_id: Uuid, host: &str, pid: i32, now: DateTime<Utc>,
+    tx: impl PgExecutor<'_>,
+    lease_id: Uuid,
+    host: &str,
+    pid: i32,
+    now: DateTime<Utc>,
 ) -> Sql<()> {
     sqlx::query!(
         "INSERT INTO worker_leases (lease_id, host, pid, started_at, renewed_at) VALUES ($1, $2, $3, $4, $4)
          ON CONFLICT (lease_id) DO UPDATE SET renewed_at = excluded.renewed_at",
-        lease_id, host, pid, now,
+        lease_id,
+        host,
+        pid,
+        now,
     )
     .execute(tx)
     .await?;
@@ -458,11 +525,18 @@ pub async fn try_lead(session: &mut PgConnection, queue: Queue) -> Sql<bool> {
     .await
 }
 
-/// The longest a relay's session may say nothing: a stalled leader loses the lead.
-pub async fn set_session_patience(session: &mut PgConnection, patience: Duration) -> Sql<()> {
+/// Makes a session a relay's. Its statements walk the partial indexes; a fresh or fast-changing table
+/// has no statistics that would tell the planner so, and a sort of the backlog costs ten times more.
+/// And the longest it may say nothing: a stalled leader loses the session, and the lead with it.
+pub async fn set_relay_session(session: &mut PgConnection, patience: Duration) -> Sql<()> {
     sqlx::query!(
         "SELECT set_config('idle_session_timeout', $1, false) AS idle,
-                set_config('idle_in_transaction_session_timeout', $1, false) AS in_transaction",
+                set_config('idle_in_transaction_session_timeout', $1, false) AS in_transaction,
+                set_config('enable_sort', 'off', false) AS sort,
+                set_config('enable_seqscan', 'off', false) AS seqscan,
+                set_config('enable_bitmapscan', 'off', false) AS bitmapscan,
+                set_config('enable_hashjoin', 'off', false) AS hashjoin,
+                set_config('enable_mergejoin', 'off', false) AS mergejoin",
         format!("{}ms", patience.as_millis()),
     )
     .fetch_one(session)
@@ -484,5 +558,129 @@ pub async fn raise_epoch(tx: &mut PgConnection, queue: Queue) -> Sql<Option<i64>
 
 /// When the next scheduled or retryable row comes due.
 pub async fn find_next_due(tx: &mut PgConnection) -> Sql<Option<DateTime<Utc>>> {
-    sqlx::query_scalar!("SELECT min(run_at) FROM jobs WHERE NOT ready AND run_at < 'infinity'").fetch_one(tx).await
+    sqlx::query_scalar!("SELECT min(run_at) FROM jobs WHERE NOT ready AND run_at < 'infinity'")
+        .fetch_one(tx)
+        .await
+}
+
+/// A schedule as it is stored.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Its name.
+    pub schedule: String,
+    /// cron.
+    pub expression: String,
+    /// `skip`, `one` or `all`.
+    pub catch_up: String,
+    /// The last tick that has its row.
+    pub ticked_at: DateTime<Utc>,
+}
+
+/// A schedule the database does not know yet.
+pub async fn insert_schedule(
+    tx: impl PgExecutor<'_>,
+    name: &str,
+    expression: &str,
+    catch_up: &str,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "INSERT INTO schedules (schedule, expression, catch_up, ticked_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (schedule) DO NOTHING",
+        name,
+        expression,
+        catch_up,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Schedules that are on.
+pub async fn list_schedules(tx: impl PgExecutor<'_>) -> Sql<Vec<Schedule>> {
+    sqlx::query_as!(Schedule, "SELECT schedule, expression, catch_up, ticked_at FROM schedules WHERE enabled")
+        .fetch_all(tx)
+        .await
+}
+
+/// A tick and its job, or nothing if the tick has its row.
+pub async fn insert_tick(tx: &mut PgConnection, name: &str, at: DateTime<Utc>, job: &NewJob) -> Sql<u64> {
+    let done = sqlx::query!(
+        "WITH tick AS (
+             INSERT INTO ticks (schedule, at, job_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING job_id
+         )
+         INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload, run_at, created_at)
+         SELECT job_id, $4, $5, $6, $7, 'available', true, $8, $9, $10, $10 FROM tick",
+        name, at, job.job_id, job.kind, job.version, job.queue.name(), job.priority, job.max_attempts,
+        job.payload, job.created_at,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Notes the last tick; never moves it back.
+pub async fn set_ticked(tx: &mut PgConnection, name: &str, at: DateTime<Utc>) -> Sql<()> {
+    sqlx::query!("UPDATE schedules SET ticked_at = greatest(ticked_at, $2) WHERE schedule = $1", name, at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Postgres' clock.
+pub async fn now(tx: impl PgExecutor<'_>) -> Sql<DateTime<Utc>> {
+    sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(tx).await
+}
+
+/// How many jobs of a queue are not finished (dead letters do not count).
+pub async fn count_live(tx: impl PgExecutor<'_>, queue: Queue) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "n!" FROM jobs WHERE queue = $1 AND state <> 'discarded'"#,
+        queue.name(),
+    )
+    .fetch_one(tx)
+    .await
+}
+
+/// Whether a process with this id holds a lease.
+pub async fn has_lease(tx: impl PgExecutor<'_>, pid: i32) -> Sql<bool> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT 1 FROM worker_leases WHERE pid = $1) AS "held!""#, pid)
+        .fetch_one(tx)
+        .await
+}
+
+/// What `bench` reads off: how many finished, over how long, and how soon they started.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Completed jobs.
+    pub finished: i64,
+    /// From the first start to the last finish.
+    pub seconds: f64,
+    /// Median of commit to start.
+    pub p50_ms: f64,
+    /// 99th percentile of commit to start.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+/// Figures of the completed jobs of one kind asked for since a moment.
+pub async fn measure(tx: impl PgExecutor<'_>, kind: &str, since: DateTime<Utc>) -> Sql<Figures> {
+    sqlx::query_as!(
+        Figures,
+        r#"SELECT count(*) AS "finished!",
+                  coalesce(extract(epoch FROM max(finished_at) - min(started_at)), 0)::float8 AS "seconds!",
+                  coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), 0) AS "p50_ms!",
+                  coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY ms), 0) AS "p99_ms!",
+                  coalesce(max(ms), 0) AS "max_ms!"
+           FROM (SELECT started_at, finished_at,
+                        (extract(epoch FROM started_at - created_at) * 1000)::float8 AS ms
+                 FROM finished_jobs
+                 WHERE kind = $1 AND created_at >= $2 AND state = 'completed') f"#,
+        kind,
+        since,
+    )
+    .fetch_one(tx)
+    .await
 }

@@ -1,16 +1,247 @@
-//! placeholder
-use sqlx::PgPool;
-use crate::config::{Source, Stage};
-use crate::error::Result;
-/// Settings of messages.
+//! Messages to people: which there are, how one is asked for, and what became of it. SQL in `store`,
+//! the sending in `jobs`, texts in `template`, settings in `config`; `receipt`, `inbox` and `view` are
+//! the three ways to look at a delivery, `webhook` takes what providers report. No HTTP server here.
+//!
+//! A code is derived where it is sent (`jobs`) and where development looks at it (`inbox`), and never
+//! kept: rows and payloads hold ids.
+
+pub mod config;
+pub mod courier;
+pub mod inbox;
+pub mod jobs;
+pub mod receipt;
+pub mod store;
+pub mod template;
+pub mod view;
+pub mod webhook;
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub use config::Config;
+pub use courier::Courier;
+pub use jobs::DeliverMessage;
+pub use receipt::{Receipt, receipt};
+
+use crate::audit::Client;
+use crate::context::Context;
+use crate::error::{Code, Result};
+use crate::id;
+use crate::job::{self, Terms, store::NewJob};
+use crate::user::Channel;
+
+/// No delivery has this id.
+pub const NOT_FOUND: Code = Code {
+    code: "delivery.not_found",
+    status: 404,
+    title: "No such delivery",
+    advice: "Check the id; deliveries are kept for 90 days.",
+};
+
+/// A delivery whose time is over is not sent again.
+pub const NOT_RESENDABLE: Code = Code {
+    code: "delivery.not_resendable",
+    status: 409,
+    title: "The delivery cannot be sent again",
+    advice: "Ask for a new message instead.",
+};
+
+/// A status report that its provider did not write.
+pub const FORGED: Code = Code {
+    code: "webhook.forged",
+    status: 403,
+    title: "The report is not the provider's",
+    advice: "Check TWILIO_AUTH_TOKEN, SMS_HTTP_WEBHOOK_SECRET and KERYU_PUBLIC_URL.",
+};
+
+/// Every refusal of this slice.
+pub const CODES: &[Code] = &[NOT_FOUND, NOT_RESENDABLE, FORGED];
+
+/// What can be told. A new message is a variant here and a folder of templates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// A one-time code.
+    OtpCode,
+    /// To the owner of an identifier with which somebody tried to register.
+    AccountExists,
+}
+
+impl Message {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::OtpCode, Self::AccountExists];
+
+    /// As rows and template folders call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OtpCode => "otp_code",
+            Self::AccountExists => "account_exists",
+        }
+    }
+
+    /// The message with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|message| message.name() == name)
+    }
+}
+
+/// How far a delivery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Waits for its job, or for its next try.
+    Queued,
+    /// With a provider just now.
+    Sending,
+    /// A provider has it.
+    Accepted,
+    /// The provider says that it arrived.
+    Delivered,
+    /// It will not arrive.
+    Failed,
+    /// Its time went by.
+    Expired,
+    /// A provider may have it; it is sent again.
+    Unknown,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Sending,
+        Self::Accepted,
+        Self::Delivered,
+        Self::Failed,
+        Self::Expired,
+        Self::Unknown,
+    ];
+
+    /// As rows and receipts say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sending => "sending",
+            Self::Accepted => "accepted",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The state as it is now: what still waits after its time has expired, whether or not a row says so.
+    pub fn at(self, now: DateTime<Utc>, expires_at: DateTime<Utc>) -> Self {
+        match self {
+            Self::Queued | Self::Sending | Self::Unknown if now >= expires_at => Self::Expired,
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|state| state.name() == name);
+        known.ok_or_else(|| format!("{name} is not a state of a delivery"))
+    }
+}
+
+/// A message somebody is to get.
 #[derive(Clone, Debug)]
-pub struct Config {}
-impl Config { pub(crate) fn read(_source: &mut Source, _stage: Stage) -> Self { Self {} } }
-/// Channels, templates and the batched delivery record.
-#[derive(Debug)]
-pub struct Courier {}
-impl Courier { 
-    /// placeholder
-    /// # Errors
-    /// none
-    pub fn open(_config: &crate::config::Config, _db: PgPool) -> Result<Self> { Ok(Self{}) } }
+pub struct Order {
+    /// Which.
+    pub message: Message,
+    /// By which way.
+    pub channel: Channel,
+    /// To whom: normalised.
+    pub recipient: String,
+    /// The language wanted; English where there is no such template.
+    pub language: String,
+    /// Whose account it concerns.
+    pub user_id: Option<Uuid>,
+    /// What the code is derived from.
+    pub challenge_id: Option<Uuid>,
+    /// What the code is for: `login`, ...; decides what a receipt may show.
+    pub purpose: Option<&'static str>,
+    /// False for an unknown identifier: the same rows and receipt, and no provider call.
+    pub sends: bool,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The rows an order becomes: for verbs that fold them into a statement of their own.
+///
+/// # Errors
+/// The payload does not serialise.
+pub fn rows(now: DateTime<Utc>, client: &Client, order: Order) -> Result<(store::NewDelivery, NewJob)> {
+    let delivery_id = id::unguessable();
+    let terms = Terms { expires_at: Some(order.expires_at), ..Terms::of(client) };
+    let job = job::row(now, &DeliverMessage { delivery_id }, terms)?;
+    let delivery = store::NewDelivery {
+        delivery_id,
+        created_at: now,
+        kind: order.message.name(),
+        channel: order.channel.name(),
+        recipient: order.recipient,
+        language: order.language,
+        user_id: order.user_id,
+        challenge_id: order.challenge_id,
+        purpose: order.purpose,
+        sends: order.sends,
+        expires_at: order.expires_at,
+        request_id: Some(client.request_id.clone()),
+        traceparent: client.traceparent.clone(),
+    };
+    Ok((delivery, job))
+}
+
+/// Asks for a message with the caller's transaction: delivery and job exist if and only if that
+/// commits. Answers with the delivery's id; holding it is the right to the receipt. The caller wakes
+/// the critical queue after the commit.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn queue(tx: &mut PgConnection, ctx: &Context, client: &Client, order: Order) -> Result<Uuid> {
+    let (delivery, job) = rows(ctx.now(), client, order)?;
+    store::insert(tx, &delivery, &job).await?;
+    Ok(delivery.delivery_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for state in State::ALL {
+            assert_eq!(state.name().parse(), Ok(state));
+        }
+        for message in Message::ALL {
+            assert_eq!(Message::named(message.name()), Some(message));
+        }
+    }
+
+    #[test]
+    fn what_waits_too_long_has_expired_and_what_arrived_has_not() {
+        let at = DateTime::from_timestamp(1_000, 0).expect("time");
+        let later = DateTime::from_timestamp(1_001, 0).expect("time");
+        for state in State::ALL {
+            assert_eq!(state.at(at, later), state);
+        }
+        for state in [State::Queued, State::Sending, State::Unknown] {
+            assert_eq!(state.at(at, at), State::Expired);
+        }
+        for state in [State::Accepted, State::Delivered, State::Failed] {
+            assert_eq!(state.at(later, at), state);
+        }
+    }
+}

@@ -41,7 +41,10 @@ impl Identifier {
             return Err(("identifier.empty", "Give a phone number or an e-mail address."));
         }
         if text.len() > 254 {
-            return Err(("identifier.too_long", "No phone number or e-mail address is longer than 254 characters."));
+            return Err((
+                "identifier.too_long",
+                "No phone number or e-mail address is longer than 254 characters.",
+            ));
         }
         if text.chars().any(is_hidden) {
             return Err(("identifier.control", "It holds characters that cannot be seen."));
@@ -59,7 +62,8 @@ impl Identifier {
     }
 
     fn phone(text: &str, region: Option<&str>) -> Result<Self, (&'static str, &'static str)> {
-        const NOT: (&str, &str) = ("identifier.phone", "This is not a phone number we can reach; use the form +254712345678.");
+        const NOT: (&str, &str) =
+            ("identifier.phone", "This is not a phone number we can reach; use the form +254712345678.");
         let region = region.and_then(|region| region.parse().ok());
         let number = phonenumber::parse(region, text).map_err(|_| NOT)?;
         if !phonenumber::is_valid(&number) {
@@ -115,10 +119,16 @@ mod tests {
     #[test]
     fn what_cannot_be_reached_is_refused() {
         for (text, code) in [
-            ("", "identifier.empty"), ("ada", "identifier.phone"), ("+2547", "identifier.phone"),
-            ("ada@", "identifier.email"), ("@example.org", "identifier.email"), ("a b@example.org", "identifier.email"),
-            ("ada@localhost", "identifier.email"), ("ada\0@example.org", "identifier.control"),
-            ("\u{202e}ada@example.org", "identifier.control"), ("ada@exam\u{200b}ple.org", "identifier.control"),
+            ("", "identifier.empty"),
+            ("ada", "identifier.phone"),
+            ("+2547", "identifier.phone"),
+            ("ada@", "identifier.email"),
+            ("@example.org", "identifier.email"),
+            ("a b@example.org", "identifier.email"),
+            ("ada@localhost", "identifier.email"),
+            ("ada\0@example.org", "identifier.control"),
+            ("\u{202e}ada@example.org", "identifier.control"),
+            ("ada@exam\u{200b}ple.org", "identifier.control"),
             ("+999712345678", "identifier.phone"),
         ] {
             assert_eq!(read(text), Err(code), "{text:?}");

@@ -1,0 +1,310 @@
+//! What happens later: handing one message to a provider.
+//!
+//! Before and after each provider call stands an attempt row (what is left open by a crash is an
+//! unknown outcome). An unknown outcome of a code means: send it again, it is the same code. No
+//! transaction is open during a call.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::store::{self, Closed, Opened};
+use super::template::{Facts, MailText};
+use super::{Message, State};
+use crate::auth::otp::{self, Seed};
+use crate::config::Config;
+use crate::context::Context;
+use crate::job::{Backoff, Job, Lease, Queue, Verdict};
+use crate::provider::{Answer, Mail, PATIENCE, Sms};
+use crate::user::Channel;
+
+/// Hands a delivery to the providers of its channel, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliverMessage {
+    /// Which; all else is in its row.
+    pub delivery_id: Uuid,
+}
+
+impl Job for DeliverMessage {
+    const KIND: &'static str = "notify.deliver_message";
+    const QUEUE: Queue = Queue::Critical;
+    const PRIORITY: i16 = 0;
+    const MAX_ATTEMPTS: i16 = 20;
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), most: Duration::from_secs(30) };
+
+    async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
+        if !lease.holds() {
+            return not_held();
+        }
+        let opened = match ctx.notify.take_up(self.delivery_id, lease.attempt, ctx.now()).await {
+            Ok(Some(opened)) if opened.state == State::Sending.name() => opened,
+            Ok(_) => return Verdict::Done,
+            Err(error) => return error.into(),
+        };
+        let delivery = Delivery { ctx, lease, opened };
+        match compose(&ctx.config, &delivery.opened, ctx.now()) {
+            Ok((channel, text)) => delivery.send(channel, &text).await,
+            Err(reason) => delivery.fail(reason).await,
+        }
+    }
+}
+
+/// Somebody else may have the job soon: they shall call the provider.
+fn not_held() -> Verdict {
+    Verdict::Snooze {
+        after: Duration::from_secs(1),
+        reason: "the worker could not renew its lease".to_owned(),
+    }
+}
+
+/// What is said, by channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    /// Text message.
+    Sms(String),
+    /// Mail.
+    Mail(MailText),
+}
+
+/// What a text is made from, besides settings.
+pub(super) struct Recipe<'a> {
+    pub kind: &'a str,
+    pub channel: &'a str,
+    pub language: &'a str,
+    pub purpose: Option<&'a str>,
+    /// None where the message carries no code.
+    pub seed: Option<Seed>,
+    pub minutes: i64,
+}
+
+/// Renders a message. The code is derived here, and lives as long as the text.
+pub(super) fn render(config: &Config, recipe: &Recipe<'_>) -> Result<(Channel, Text), String> {
+    let message = Message::named(recipe.kind).ok_or_else(|| format!("{} is not a message", recipe.kind))?;
+    let code = match (&recipe.seed, message) {
+        (Some(seed), Message::OtpCode) => {
+            let code = otp::code(&config.keys, seed);
+            code.ok_or("KERYU_SECRET_KEY no longer holds the key this code was made with")?
+        }
+        (None, Message::OtpCode) => return Err("its challenge is gone".to_owned()),
+        (_, Message::AccountExists) => String::new(),
+    };
+    let facts = Facts {
+        name: &config.notify.name,
+        code: &code,
+        minutes: recipe.minutes,
+        purpose: recipe.purpose.unwrap_or_default(),
+        support: config.support_url.as_deref(),
+    };
+    let templates = &config.notify.templates;
+    // a template's error may quote what it was given
+    let broken = |_| format!("the template of {} does not render", message.name());
+    match recipe.channel {
+        "email" => {
+            let mail = templates.mail(message, recipe.language, &facts).map_err(broken)?;
+            Ok((Channel::Email, Text::Mail(mail)))
+        }
+        _ => Ok((Channel::Sms, Text::Sms(templates.sms(message, recipe.language, &facts).map_err(broken)?))),
+    }
+}
+
+/// Minutes from one moment to another, rounded up.
+pub(super) fn minutes(from: chrono::DateTime<chrono::Utc>, to: chrono::DateTime<chrono::Utc>) -> i64 {
+    ((to - from).num_milliseconds() + 59_999).div_euclid(60_000).max(1)
+}
+
+fn compose(
+    config: &Config,
+    opened: &Opened,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(Channel, Text), String> {
+    let seed =
+        match (&opened.key_id, &opened.nonce, &opened.challenge_purpose, &opened.identifier, opened.digits) {
+            (Some(key_id), Some(nonce), Some(purpose), Some(identifier), Some(digits)) => Some(Seed {
+                key_id: key_id.clone(),
+                nonce: nonce.clone(),
+                purpose: purpose.clone(),
+                identifier: identifier.clone(),
+                digits,
+            }),
+            _ => None,
+        };
+    let recipe = Recipe {
+        kind: &opened.kind,
+        channel: &opened.channel,
+        language: &opened.language,
+        purpose: opened.purpose.as_deref(),
+        seed,
+        minutes: minutes(now, opened.expires_at),
+    };
+    render(config, &recipe)
+}
+
+/// One run of the job on a delivery that is open.
+struct Delivery<'a> {
+    ctx: &'a Context,
+    lease: &'a Lease,
+    opened: Opened,
+}
+
+impl Delivery<'_> {
+    /// Calls the providers in order until one takes the message or says that nobody will.
+    async fn send(&self, channel: Channel, text: &Text) -> Verdict {
+        let names = self.ctx.notify.names(channel);
+        let began = Instant::now();
+        let mut worst: Option<Answer> = None;
+        let mut started_at = self.opened.started_at;
+        for (step, provider) in names.iter().copied().enumerate() {
+            let number = i16::try_from(step).unwrap_or(i16::MAX);
+            if step > 0 {
+                started_at = self.ctx.now();
+                let note = store::insert_attempt(
+                    &self.ctx.db,
+                    self.opened.delivery_id,
+                    self.lease.attempt,
+                    number,
+                    provider,
+                    started_at,
+                );
+                if let Err(error) = note.await {
+                    return crate::Error::from(error).into();
+                }
+            }
+            let held = self.lease.holds();
+            let answer = match held {
+                true => self.call(step, text).await,
+                false => Answer::retry("not called: the worker could not renew its lease"),
+            };
+            // another provider may still be called if its answer can come before the job's time is over
+            let time_left = began.elapsed() + PATIENCE < DeliverMessage::TIMEOUT;
+            let goes_on = held && time_left && step + 1 < names.len() && fails_over(&answer);
+            let worse = worst_of(worst.take(), answer.clone());
+            let state = match (goes_on, &answer) {
+                (true, _) => State::Sending,
+                (false, Answer::Accepted { .. }) => State::Accepted,
+                (false, _) => state_after(&worse, self.lease.is_last() && held),
+            };
+            if let Err(error) = self.close(number, started_at, provider, &answer, state).await {
+                return error.into();
+            }
+            match (held, goes_on, &answer) {
+                (false, ..) => return not_held(),
+                (_, false, Answer::Accepted { .. }) => return Verdict::Done,
+                (_, false, _) => return verdict(worse),
+                (_, true, _) => worst = Some(worse),
+            }
+        }
+        self.fail(format!("no provider for {} is configured", channel.name())).await
+    }
+
+    async fn call(&self, step: usize, text: &Text) -> Answer {
+        let (to, key) = (self.opened.recipient.as_str(), self.lease.job_id);
+        let answer = match text {
+            Text::Sms(text) => match self.ctx.notify.sms().get(step) {
+                Some(provider) => {
+                    let reference = self.opened.delivery_id;
+                    provider.send(&Sms { to, text, reference, idempotency_key: key }).await
+                }
+                None => Answer::retry("no such provider"),
+            },
+            Text::Mail(MailText { subject, text, html }) => match self.ctx.notify.mail().get(step) {
+                Some(provider) => {
+                    let at = self.ctx.now();
+                    provider.send(&Mail { to, subject, text, html, idempotency_key: key, at }).await
+                }
+                None => Answer::retry("no such provider"),
+            },
+        };
+        if let Some(reason) = answer.reason() {
+            tracing::warn!(
+                job_id = %key, channel = self.opened.channel, attempt = self.lease.attempt,
+                outcome = answer.name(), reason, "a provider did not take a message"
+            );
+        }
+        answer
+    }
+
+    async fn close(
+        &self,
+        step: i16,
+        started_at: chrono::DateTime<chrono::Utc>,
+        provider: &'static str,
+        answer: &Answer,
+        state: State,
+    ) -> crate::Result<()> {
+        let provider_id = match answer {
+            Answer::Accepted { provider_id } => provider_id.clone(),
+            _ => None,
+        };
+        let end = Closed {
+            delivery_id: self.opened.delivery_id,
+            created_at: self.opened.created_at,
+            attempt: self.lease.attempt,
+            step,
+            started_at,
+            outcome: answer.name(),
+            provider,
+            provider_id,
+            reason: answer.reason().map(str::to_owned),
+            state: state.name(),
+        };
+        self.ctx.notify.write_down(self.ctx.now(), end).await
+    }
+
+    /// Ends the delivery: trying again would not help. The job did its work, the row holds the reason.
+    async fn fail(&self, reason: String) -> Verdict {
+        tracing::warn!(job_id = %self.lease.job_id, channel = self.opened.channel, reason, "a message failed");
+        let channel =
+            if self.opened.channel == Channel::Email.name() { Channel::Email } else { Channel::Sms };
+        let provider = self.ctx.notify.names(channel).first().copied().unwrap_or_default();
+        let answer = Answer::GiveUp { reason };
+        match self.close(0, self.opened.started_at, provider, &answer, State::Failed).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// Whether the next provider may do what this one did not. Who refuses a recipient speaks for all.
+fn fails_over(answer: &Answer) -> bool {
+    matches!(answer, Answer::Retry { .. } | Answer::Unknown { .. } | Answer::Misconfigured { .. })
+}
+
+/// Of several providers' answers, the one that decides: what may have been accepted weighs most, then
+/// what a later try may mend soonest.
+fn worst_of(so_far: Option<Answer>, answer: Answer) -> Answer {
+    let weight = |answer: &Answer| match answer {
+        Answer::Accepted { .. } => 4,
+        Answer::Unknown { .. } => 3,
+        Answer::Retry { .. } => 2,
+        Answer::Misconfigured { .. } => 1,
+        Answer::GiveUp { .. } => 0,
+    };
+    match so_far {
+        Some(earlier) if weight(&earlier) > weight(&answer) => earlier,
+        _ => answer,
+    }
+}
+
+/// The delivery's state after the last provider of a try.
+fn state_after(answer: &Answer, last: bool) -> State {
+    match answer {
+        Answer::Accepted { .. } => State::Accepted,
+        Answer::GiveUp { .. } => State::Failed,
+        Answer::Unknown { .. } => State::Unknown,
+        Answer::Retry { .. } | Answer::Misconfigured { .. } if last => State::Failed,
+        Answer::Retry { .. } | Answer::Misconfigured { .. } => State::Queued,
+    }
+}
+
+/// The job's verdict.
+fn verdict(answer: Answer) -> Verdict {
+    match answer {
+        Answer::Accepted { .. } | Answer::GiveUp { .. } => Verdict::Done,
+        Answer::Retry { after, reason } => Verdict::Retry { after, reason },
+        Answer::Unknown { reason } | Answer::Misconfigured { reason } => {
+            Verdict::Retry { after: None, reason }
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! The SQL of deliveries: one statement a function, rows out, no decisions.
+//!
+//! `open` and `close` run on arrays, one statement and one commit for a whole batch. Their kept plans
+//! rest on the pool's `enable_seqscan = off`: one made while the tables were small would read them whole.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::job::store::NewJob;
+
+type Sql<T> = Result<T, sqlx::Error>;
+
+/// A delivery to insert.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// Unguessable.
+    pub delivery_id: Uuid,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// `otp_code`, ...
+    pub kind: &'static str,
+    /// `sms` or `email`.
+    pub channel: &'static str,
+    /// Normalised.
+    pub recipient: String,
+    /// Of the text.
+    pub language: String,
+    /// Whose account it concerns.
+    pub user_id: Option<Uuid>,
+    /// What the code is derived from.
+    pub challenge_id: Option<Uuid>,
+    /// What the code is for.
+    pub purpose: Option<&'static str>,
+    /// Whether a provider is called.
+    pub sends: bool,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+    /// The request that asked.
+    pub request_id: Option<String>,
+    /// Its trace.
+    pub traceparent: Option<String>,
+}
+
+/// Inserts a delivery and the job that sends it, in one statement.
+pub async fn insert(tx: impl PgExecutor<'_>, delivery: &NewDelivery, job: &NewJob) -> Sql<()> {
+    sqlx::query!(
+        "WITH delivery AS (
+             INSERT INTO deliveries (delivery_id, created_at, kind, channel, recipient, language, user_id,
+                                     challenge_id, purpose, sends, state, expires_at, request_id, traceparent)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12, $13)
+         )
+         INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload,
+                           run_at, expires_at, created_at, request_id, traceparent)
+         VALUES ($14, $15, $16, $17, $18, 'available', true, $19, $20, $2, $11, $2, $12, $13)",
+        delivery.delivery_id,
+        delivery.created_at,
+        delivery.kind,
+        delivery.channel,
+        delivery.recipient,
+        delivery.language,
+        delivery.user_id,
+        delivery.challenge_id,
+        delivery.purpose,
+        delivery.sends,
+        delivery.expires_at,
+        delivery.request_id,
+        delivery.traceparent,
+        job.job_id,
+        job.kind,
+        job.version,
+        job.queue.name(),
+        job.priority,
+        job.max_attempts,
+        job.payload,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A delivery taken up, with what its text is made from.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Which.
+    pub delivery_id: Uuid,
+    /// Its partition.
+    pub created_at: DateTime<Utc>,
+    /// `otp_code`, ...
+    pub kind: String,
+    /// `sms` or `email`.
+    pub channel: String,
+    /// Whole.
+    pub recipient: String,
+    /// Wanted.
+    pub language: String,
+    /// What the code is for.
+    pub purpose: Option<String>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+    /// `sending`: to be sent now, its attempt noted. Else nothing is owed any more.
+    pub state: String,
+    /// When this step began: part of the attempt's key.
+    pub started_at: DateTime<Utc>,
+    /// The challenge's key.
+    pub key_id: Option<String>,
+    /// The challenge's random bytes.
+    pub nonce: Option<Vec<u8>>,
+    /// The challenge's identifier.
+    pub identifier: Option<String>,
+    /// The challenge's purpose.
+    pub challenge_purpose: Option<String>,
+    /// The code's length.
+    pub digits: Option<i16>,
+}
+
+/// Takes deliveries up: marks each open one `sending` and notes the attempt, or ends it where nothing
+/// is owed (time over, code used, nobody to send to). What is not open is left out. `sms` and `email`
+/// name the provider that comes first; none notes no attempt.
+pub async fn open(
+    db: impl PgExecutor<'_>,
+    now: DateTime<Utc>,
+    ids: &[Uuid],
+    attempts: &[i16],
+    sms: Option<&str>,
+    email: Option<&str>,
+) -> Sql<Vec<Opened>> {
+    sqlx::query_as!(
+        Opened,
+        r#"WITH asked AS (
+               SELECT id, attempt FROM unnest($1::uuid[], $2::smallint[]) AS a(id, attempt)
+           ), found AS (
+               SELECT d.delivery_id, d.created_at, a.attempt,
+                      c.key_id, c.nonce, c.identifier, c.purpose AS challenge_purpose, c.digits,
+                      (CASE WHEN c.used_at IS NOT NULL AND d.attempts > 0 THEN 'delivered'
+                            WHEN c.used_at IS NOT NULL OR d.expires_at <= $3
+                                 OR (d.kind = 'otp_code' AND c.challenge_id IS NULL) THEN 'expired'
+                            WHEN NOT d.sends THEN 'accepted'
+                            ELSE 'sending' END)::delivery_state AS next
+               FROM asked a
+               JOIN deliveries d ON d.delivery_id = a.id
+               LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
+               WHERE d.state IN ('queued', 'sending', 'unknown')
+           ), opened AS (
+               UPDATE deliveries d
+               SET state = f.next,
+                   opened_at = coalesce(d.opened_at, $3),
+                   attempts = CASE WHEN f.next = 'sending' THEN d.attempts + 1 ELSE d.attempts END,
+                   provider = CASE WHEN f.next <> 'sending' THEN d.provider WHEN d.channel = 'sms' THEN $4 ELSE $5 END,
+                   accepted_at = CASE WHEN f.next = 'accepted' THEN $3 ELSE d.accepted_at END,
+                   finished_at = CASE WHEN f.next = 'sending' THEN NULL ELSE $3 END,
+                   reason = CASE f.next WHEN 'sending' THEN d.reason
+                                        WHEN 'delivered' THEN 'its code was used'
+                                        WHEN 'accepted' THEN 'nobody has this identifier: nothing is sent'
+                                        ELSE concat_ws('; ', 'its time was over', d.reason) END
+               FROM found f
+               WHERE d.delivery_id = f.delivery_id AND d.created_at = f.created_at
+                 AND d.state IN ('queued', 'sending', 'unknown')
+               RETURNING d.delivery_id, d.created_at, d.kind, d.channel, d.recipient, d.language, d.purpose,
+                         d.expires_at, d.state, d.provider, f.attempt, f.key_id, f.nonce, f.identifier,
+                         f.challenge_purpose, f.digits
+           ), noted AS (
+               INSERT INTO delivery_attempts (delivery_id, attempt, step, provider, started_at)
+               SELECT delivery_id, attempt, 0, provider, $3 FROM opened
+               WHERE state = 'sending' AND provider IS NOT NULL
+           )
+           SELECT delivery_id AS "delivery_id!", created_at AS "created_at!", kind AS "kind!",
+                  channel AS "channel!", recipient AS "recipient!", language AS "language!", purpose AS "purpose?",
+                  expires_at AS "expires_at!", state::text AS "state!", $3 AS "started_at!",
+                  key_id AS "key_id?", nonce AS "nonce?", identifier AS "identifier?",
+                  challenge_purpose AS "challenge_purpose?", digits AS "digits?"
+           FROM opened"#,
+        ids, attempts, now, sms, email,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The end of one step of a delivery.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// Which.
+    pub delivery_id: Uuid,
+    /// Its partition.
+    pub created_at: DateTime<Utc>,
+    /// The job's attempt.
+    pub attempt: i16,
+    /// Which provider in the order of failover.
+    pub step: i16,
+    /// When the step began.
+    pub started_at: DateTime<Utc>,
+    /// `accepted`, `retry`, `unknown`, `give_up`, `misconfigured`.
+    pub outcome: &'static str,
+    /// Which was called.
+    pub provider: &'static str,
+    /// Its name for the message.
+    pub provider_id: Option<String>,
+    /// Why not accepted.
+    pub reason: Option<String>,
+    /// The delivery's state from here; `sending` where another provider follows.
+    pub state: &'static str,
+}
+
+/// Writes the ends of steps to their attempts and deliveries. A report that came faster than this
+/// keeps its word: only what is still `sending` changes its state.
+pub async fn close(db: impl PgExecutor<'_>, now: DateTime<Utc>, ends: &[Closed]) -> Sql<u64> {
+    let ids: Vec<Uuid> = ends.iter().map(|end| end.delivery_id).collect();
+    let created: Vec<DateTime<Utc>> = ends.iter().map(|end| end.created_at).collect();
+    let attempts: Vec<i16> = ends.iter().map(|end| end.attempt).collect();
+    let steps: Vec<i16> = ends.iter().map(|end| end.step).collect();
+    let started: Vec<DateTime<Utc>> = ends.iter().map(|end| end.started_at).collect();
+    let outcomes: Vec<&str> = ends.iter().map(|end| end.outcome).collect();
+    let providers: Vec<&str> = ends.iter().map(|end| end.provider).collect();
+    let provider_ids: Vec<Option<&str>> = ends.iter().map(|end| end.provider_id.as_deref()).collect();
+    let reasons: Vec<Option<&str>> = ends.iter().map(|end| end.reason.as_deref()).collect();
+    let states: Vec<&str> = ends.iter().map(|end| end.state).collect();
+    let done = sqlx::query!(
+        "WITH ended AS (
+             SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[],
+                                  $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+                 AS e(delivery_id, created_at, attempt, step, started_at, outcome, provider, provider_id,
+                      reason, state)
+         ), noted AS (
+             UPDATE delivery_attempts a
+             SET finished_at = $11, outcome = e.outcome, provider_id = e.provider_id, reason = e.reason
+             FROM ended e
+             WHERE a.delivery_id = e.delivery_id AND a.attempt = e.attempt AND a.step = e.step
+               AND a.started_at = e.started_at
+         )
+         UPDATE deliveries d
+         SET state = CASE WHEN d.state = 'sending' THEN e.state::delivery_state ELSE d.state END,
+             provider = nullif(e.provider, ''),
+             provider_id = coalesce(e.provider_id, d.provider_id),
+             reason = CASE WHEN d.state = 'sending' THEN e.reason ELSE d.reason END,
+             accepted_at = CASE WHEN e.outcome = 'accepted' THEN coalesce(d.accepted_at, $11) ELSE d.accepted_at END,
+             finished_at = CASE WHEN e.state IN ('failed', 'expired') THEN $11 ELSE d.finished_at END
+         FROM ended e
+         WHERE d.delivery_id = e.delivery_id AND d.created_at = e.created_at",
+        &ids, &created, &attempts, &steps, &started, &outcomes as _, &providers as _, &provider_ids as _,
+        &reasons as _, &states as _, now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Notes that another provider is about to be called.
+pub async fn insert_attempt(
+    db: impl PgExecutor<'_>,
+    delivery_id: Uuid,
+    attempt: i16,
+    step: i16,
+    provider: &str,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "INSERT INTO delivery_attempts (delivery_id, attempt, step, provider, started_at) VALUES ($1, $2, $3, $4, $5)",
+        delivery_id, attempt, step, provider, now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes a provider's report over, never backwards: `delivered` ends everything; `failed` ends what a
+/// provider has or had. Answers whether the delivery exists.
+pub async fn set_reported(
+    db: impl PgExecutor<'_>,
+    delivery_id: Uuid,
+    delivered: bool,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Sql<bool> {
+    sqlx::query_scalar!(
+        r#"WITH moved AS (
+               UPDATE deliveries
+               SET state = CASE WHEN $2 THEN 'delivered' ELSE 'failed' END::delivery_state,
+                   accepted_at = coalesce(accepted_at, $4), finished_at = $4,
+                   reason = CASE WHEN $2 THEN NULL ELSE $3 END
+               WHERE delivery_id = $1 AND sends AND attempts > 0 AND state <> 'delivered'
+                 AND ($2 OR state IN ('sending', 'accepted', 'unknown'))
+           )
+           SELECT EXISTS (SELECT 1 FROM deliveries WHERE delivery_id = $1) AS "exists!""#,
+        delivery_id,
+        delivered,
+        reason,
+        now,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What a receipt is made from.
+#[derive(Clone, Debug)]
+pub struct Receipted {
+    /// `sms` or `email`.
+    pub channel: String,
+    /// What the code is for.
+    pub purpose: Option<String>,
+    /// As the row says.
+    pub state: String,
+    /// Tries so far.
+    pub attempts: i16,
+    /// When a worker first took it up.
+    pub opened_at: Option<DateTime<Utc>>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+    /// Whether its code was proved.
+    pub proved: bool,
+    /// By which way the identifier asked for is reached.
+    pub asked_channel: Option<String>,
+}
+
+/// The delivery behind a receipt.
+pub async fn find_receipt(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Option<Receipted>> {
+    sqlx::query_as!(
+        Receipted,
+        r#"SELECT d.channel AS "channel!", d.purpose AS "purpose?", d.state::text AS "state!",
+                  d.attempts AS "attempts!", d.opened_at AS "opened_at?", d.expires_at AS "expires_at!",
+                  c.used_at IS NOT NULL AS "proved!", c.channel AS "asked_channel?"
+           FROM deliveries d LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
+           WHERE d.delivery_id = $1"#,
+        delivery_id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// A delivery as operators see it; the recipient is masked by who shows it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which.
+    pub delivery_id: Uuid,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// `otp_code`, ...
+    pub kind: String,
+    /// `sms` or `email`.
+    pub channel: String,
+    /// Whole.
+    pub recipient: String,
+    /// Wanted.
+    pub language: String,
+    /// What the code is for.
+    pub purpose: Option<String>,
+    /// Whether a provider is called.
+    pub sends: bool,
+    /// As the row says.
+    pub state: String,
+    /// Tries so far.
+    pub attempts: i16,
+    /// The last one called.
+    pub provider: Option<String>,
+    /// Its name for the message.
+    pub provider_id: Option<String>,
+    /// Why it is where it is.
+    pub reason: Option<String>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+    /// When a provider took it.
+    pub accepted_at: Option<DateTime<Utc>>,
+    /// When nothing more was owed.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The request that asked.
+    pub request_id: Option<String>,
+}
+
+/// Deliveries before a place in the order, newest first.
+pub async fn list(
+    db: impl PgExecutor<'_>,
+    limit: i64,
+    before_at: DateTime<Utc>,
+    before_id: Uuid,
+) -> Sql<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"SELECT delivery_id, created_at, kind, channel, recipient, language, purpose, sends,
+                  state::text AS "state!", attempts, provider, provider_id, reason, expires_at, accepted_at,
+                  finished_at, request_id
+           FROM deliveries WHERE (created_at, delivery_id) < ($1, $2)
+           ORDER BY created_at DESC, delivery_id DESC LIMIT $3"#,
+        before_at,
+        before_id,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// One delivery.
+pub async fn find(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"SELECT delivery_id, created_at, kind, channel, recipient, language, purpose, sends,
+                  state::text AS "state!", attempts, provider, provider_id, reason, expires_at, accepted_at,
+                  finished_at, request_id
+           FROM deliveries WHERE delivery_id = $1"#,
+        delivery_id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// One provider call.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The job's attempt.
+    pub attempt: i16,
+    /// Which provider in the order of failover, from 0.
+    pub step: i16,
+    /// Which was called.
+    pub provider: String,
+    /// Before the call.
+    pub started_at: DateTime<Utc>,
+    /// After it; none: the outcome is not known.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// `accepted`, `retry`, `unknown`, `give_up`, `misconfigured`.
+    pub outcome: Option<String>,
+    /// The provider's name for the message.
+    pub provider_id: Option<String>,
+    /// Why not accepted.
+    pub reason: Option<String>,
+}
+
+/// The provider calls of a delivery, in their order.
+pub async fn list_attempts(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Vec<Attempt>> {
+    sqlx::query_as!(
+        Attempt,
+        "SELECT attempt, step, provider, started_at, finished_at, outcome, provider_id, reason
+         FROM delivery_attempts WHERE delivery_id = $1 ORDER BY started_at, step",
+        delivery_id,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Puts a delivery back at its beginning, unless its time is over or nobody would be sent anything.
+pub async fn set_queued(tx: &mut PgConnection, delivery_id: Uuid, now: DateTime<Utc>) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE deliveries SET state = 'queued', finished_at = NULL, reason = 'sent again by an operator'
+         WHERE delivery_id = $1 AND sends AND expires_at > $2",
+        delivery_id,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// A message the development inbox shows.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Whole: development only.
+    pub recipient: String,
+    /// `sms` or `email`.
+    pub channel: String,
+    /// `otp_code`, ...
+    pub kind: String,
+    /// Of the text.
+    pub language: String,
+    /// What the code is for.
+    pub purpose: Option<String>,
+    /// When a provider took it.
+    pub at: DateTime<Utc>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+    /// The challenge's key.
+    pub key_id: Option<String>,
+    /// The challenge's random bytes.
+    pub nonce: Option<Vec<u8>>,
+    /// The challenge's identifier.
+    pub identifier: Option<String>,
+    /// The challenge's purpose.
+    pub challenge_purpose: Option<String>,
+    /// The code's length.
+    pub digits: Option<i16>,
+}
+
+/// What providers took, newest first.
+pub async fn list_accepted(db: impl PgExecutor<'_>, limit: i64) -> Sql<Vec<Shown>> {
+    sqlx::query_as!(
+        Shown,
+        r#"SELECT d.recipient AS "recipient!", d.channel AS "channel!", d.kind AS "kind!",
+                  d.language AS "language!", d.purpose AS "purpose?", d.accepted_at AS "at!",
+                  d.expires_at AS "expires_at!",
+                  c.key_id AS "key_id?", c.nonce AS "nonce?", c.identifier AS "identifier?",
+                  c.purpose AS "challenge_purpose?", c.digits AS "digits?"
+           FROM deliveries d LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
+           WHERE d.sends AND d.accepted_at IS NOT NULL
+           ORDER BY d.created_at DESC, d.delivery_id DESC LIMIT $1"#,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}

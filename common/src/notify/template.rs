@@ -1,0 +1,289 @@
+//! The texts: minijinja templates, compiled in, overridable and extensible by a folder of the same
+//! shape (`<kind>/<language>/<part>`), every one rendered with sample facts at start.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+
+use super::Message;
+
+/// What is used where the wanted language has no template.
+pub const FALLBACK: &str = "en";
+
+/// One text message goes as one, and at one price, up to here (GSM 03.38).
+const MOST_SMS: usize = 160;
+
+const SMS: &str = "sms.txt";
+const SUBJECT: &str = "email.subject";
+const TEXT: &str = "email.txt";
+const HTML: &str = "email.html";
+const PARTS: [&str; 4] = [SMS, SUBJECT, TEXT, HTML];
+
+macro_rules! built_in {
+    ($($kind:literal / $language:literal),* $(,)?) => {
+        [$(
+            built_in!(@part $kind, $language, "sms.txt"),
+            built_in!(@part $kind, $language, "email.subject"),
+            built_in!(@part $kind, $language, "email.txt"),
+            built_in!(@part $kind, $language, "email.html"),
+        )*]
+    };
+    (@part $kind:literal, $language:literal, $part:literal) => {(
+        concat!($kind, "/", $language, "/", $part),
+        include_str!(concat!("../../templates/", $kind, "/", $language, "/", $part)),
+    )};
+}
+
+const BUILT_IN: [(&str, &str); 16] =
+    built_in!["otp_code" / "en", "otp_code" / "fr", "account_exists" / "en", "account_exists" / "fr"];
+
+/// What a text may speak of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// The product's name.
+    pub name: &'a str,
+    /// The code, for messages that carry one.
+    pub code: &'a str,
+    /// How long it works, in minutes, rounded up.
+    pub minutes: i64,
+    /// What the code is for.
+    pub purpose: &'a str,
+    /// Where help is.
+    pub support: Option<&'a str>,
+}
+
+/// A mail's three texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailText {
+    /// One line.
+    pub subject: String,
+    /// Plain.
+    pub text: String,
+    /// Escaped.
+    pub html: String,
+}
+
+/// All templates, compiled.
+#[derive(Clone)]
+pub struct Templates(Arc<Compiled>);
+
+struct Compiled {
+    environment: Environment<'static>,
+    languages: HashMap<Message, BTreeSet<String>>,
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Templates").field("languages", &self.0.languages).finish_non_exhaustive()
+    }
+}
+
+impl Templates {
+    /// Compiles what is built in and what the folder gives in its place, and tries every one.
+    ///
+    /// # Errors
+    /// Every fault, with file and line.
+    pub fn load(folder: Option<&Path>) -> Result<Self, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut sources: BTreeMap<String, (String, String)> = BUILT_IN
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), (format!("built-in template {name}"), text.to_owned())))
+            .collect();
+        if let Some(folder) = folder {
+            read(folder, &mut sources, &mut faults);
+        }
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|name| match name.ends_with(".html") {
+            true => AutoEscape::Html,
+            false => AutoEscape::None,
+        });
+        let mut languages: HashMap<Message, BTreeSet<String>> = HashMap::new();
+        for (name, (origin, text)) in &sources {
+            if let Err(error) = environment.add_template_owned(name.clone(), text.clone()) {
+                faults.push(told(origin, &error));
+            }
+            let mut path = name.split('/');
+            if let (Some(message), Some(language)) = (path.next().and_then(Message::named), path.next()) {
+                languages.entry(message).or_default().insert(language.to_owned());
+            }
+        }
+        let templates = Self(Arc::new(Compiled { environment, languages }));
+        if faults.is_empty() {
+            templates.check(&sources, &mut faults);
+        }
+        if faults.is_empty() { Ok(templates) } else { Err(faults) }
+    }
+
+    /// Renders everything once.
+    fn check(&self, sources: &BTreeMap<String, (String, String)>, faults: &mut Vec<String>) {
+        for (message, language) in self.0.languages.iter().flat_map(|(m, all)| all.iter().map(|l| (*m, l))) {
+            for part in PARTS {
+                let name = format!("{}/{language}/{part}", message.name());
+                let Some((origin, _)) = sources.get(&name) else {
+                    faults.push(format!(
+                        "template {name} is missing: a language has all of {}",
+                        PARTS.join(", ")
+                    ));
+                    continue;
+                };
+                let fault = samples().iter().find_map(|facts| match self.render(&name, facts) {
+                    Err(error) => Some(told(origin, &error)),
+                    Ok(text) => unfit(part, &text).map(|why| format!("{origin}: {why}")),
+                });
+                faults.extend(fault);
+            }
+        }
+    }
+
+    /// The languages a message has.
+    pub fn languages(&self, message: Message) -> impl Iterator<Item = &str> {
+        self.0.languages.get(&message).into_iter().flatten().map(String::as_str)
+    }
+
+    /// The best language there is: the one wanted, its primary tag (`fr` for `fr-CA`), or English.
+    pub fn language<'a>(&self, message: Message, wanted: &'a str) -> &'a str {
+        let has = |language: &str| self.0.languages.get(&message).is_some_and(|all| all.contains(language));
+        let primary = wanted.split(['-', '_']).next().unwrap_or(wanted);
+        if has(wanted) {
+            wanted
+        } else if has(primary) {
+            primary
+        } else {
+            FALLBACK
+        }
+    }
+
+    /// A text message.
+    ///
+    /// # Errors
+    /// The template fails with these facts.
+    pub fn sms(
+        &self,
+        message: Message,
+        language: &str,
+        facts: &Facts<'_>,
+    ) -> Result<String, minijinja::Error> {
+        self.part(message, language, SMS, facts)
+    }
+
+    /// A mail.
+    ///
+    /// # Errors
+    /// A template fails with these facts.
+    pub fn mail(
+        &self,
+        message: Message,
+        language: &str,
+        facts: &Facts<'_>,
+    ) -> Result<MailText, minijinja::Error> {
+        Ok(MailText {
+            subject: self.part(message, language, SUBJECT, facts)?.trim().to_owned(),
+            text: self.part(message, language, TEXT, facts)?,
+            html: self.part(message, language, HTML, facts)?,
+        })
+    }
+
+    fn part(
+        &self,
+        message: Message,
+        language: &str,
+        part: &str,
+        facts: &Facts<'_>,
+    ) -> Result<String, minijinja::Error> {
+        let language = self.language(message, language);
+        self.render(&format!("{}/{language}/{part}", message.name()), facts)
+    }
+
+    fn render(&self, name: &str, facts: &Facts<'_>) -> Result<String, minijinja::Error> {
+        let Facts { name: product, code, minutes, purpose, support } = *facts;
+        self.0
+            .environment
+            .get_template(name)?
+            .render(context! { name => product, code, minutes, purpose, support })
+    }
+}
+
+/// Adds a folder's files to the sources, in place of those with the same name.
+fn read(folder: &Path, sources: &mut BTreeMap<String, (String, String)>, faults: &mut Vec<String>) {
+    let mut list = |path: &Path| -> Vec<String> {
+        match std::fs::read_dir(path) {
+            Ok(entries) => {
+                let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+                names.filter(|name| !name.starts_with('.')).collect()
+            }
+            Err(error) => {
+                faults.push(format!("TEMPLATES_DIR: {}: {error}", path.display()));
+                Vec::new()
+            }
+        }
+    };
+    let mut files = Vec::new();
+    let mut strange = Vec::new();
+    for kind in list(folder) {
+        if Message::named(&kind).is_none() {
+            strange.push(folder.join(kind));
+            continue;
+        }
+        for language in list(&folder.join(&kind)) {
+            for part in list(&folder.join(&kind).join(&language)) {
+                let path = folder.join(&kind).join(&language).join(&part);
+                match PARTS.contains(&part.as_str()) {
+                    true => files.push((format!("{kind}/{language}/{part}"), path)),
+                    false => strange.push(path),
+                }
+            }
+        }
+    }
+    for path in strange {
+        faults.push(format!("TEMPLATES_DIR: {} is no message or part of one", path.display()));
+    }
+    for (name, path) in files {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                sources.insert(name, (path.display().to_string(), text));
+            }
+            Err(error) => faults.push(format!("TEMPLATES_DIR: {}: {error}", path.display())),
+        }
+    }
+}
+
+/// Facts that reach every branch.
+fn samples() -> Vec<Facts<'static>> {
+    let purposes = [
+        "register",
+        "login",
+        "reset_password",
+        "verify_phone",
+        "verify_email",
+        "change_identifier",
+        "delete_account",
+        "step_up",
+        "",
+    ];
+    let facts =
+        |purpose, support, minutes| Facts { name: "Keryu", code: "12345678", minutes, purpose, support };
+    let with_help = purposes.map(|purpose| facts(purpose, Some("https://example.org/help?a=b&c=d"), 10));
+    let without = [facts("login", None, 1), facts("reset_password", None, 0)];
+    with_help.into_iter().chain(without).collect()
+}
+
+/// Why a rendered part would not do.
+fn unfit(part: &str, text: &str) -> Option<String> {
+    let length = text.chars().count();
+    match part {
+        _ if text.trim().is_empty() => Some("is empty".to_owned()),
+        SMS if length > MOST_SMS => {
+            Some(format!("makes a text of {length} characters; {MOST_SMS} is the most"))
+        }
+        SUBJECT if text.trim().contains(['\n', '\r']) => Some("a subject has one line".to_owned()),
+        _ => None,
+    }
+}
+
+fn told(origin: &str, error: &minijinja::Error) -> String {
+    format!("{origin}: line {}: {error}", error.line().unwrap_or(1))
+}

@@ -1,0 +1,90 @@
+//! What is read off the ledger afterwards.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use keryu_common::Context;
+use keryu_common::job::{Job, Noop, store};
+use keryu_common::notify::DeliverMessage;
+use serde::Serialize;
+
+use super::{Ask, Kind};
+
+/// The line that is printed.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    kind: Kind,
+    jobs: usize,
+    concurrency: usize,
+    enqueue_per_s: f64,
+    drain_per_s: f64,
+    start_p50_ms: f64,
+    start_p99_ms: f64,
+    start_max_ms: f64,
+    worker_rss_mb: f64,
+    sink_count: Option<u64>,
+    ledger_completed: i64,
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Noop => Noop::KIND,
+        Kind::Deliver => DeliverMessage::KIND,
+    }
+}
+
+/// Waits until nothing is ready or retryable; fails when nothing moves for half a minute.
+pub async fn wait_until_idle(ctx: &Context, ask: &Ask) -> anyhow::Result<()> {
+    let mut last = (i64::MAX, tokio::time::Instant::now());
+    loop {
+        let left = store::count_live(&ctx.db, ask.kind.queue()).await?;
+        if left == 0 {
+            return Ok(());
+        }
+        if left < last.0 {
+            last = (left, tokio::time::Instant::now());
+        }
+        anyhow::ensure!(last.1.elapsed() < Duration::from_secs(30), "stuck with {left} jobs left");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Reads the figures.
+pub async fn measure(
+    ctx: &Context,
+    ask: &Ask,
+    began: DateTime<Utc>,
+    enqueue_per_s: f64,
+    rss: f64,
+    sink_count: Option<u64>,
+) -> anyhow::Result<Line> {
+    let figures = store::measure(&ctx.db, name(ask.kind), began).await?;
+    let round = |value: f64| (value * 100.0).round() / 100.0;
+    Ok(Line {
+        kind: ask.kind,
+        jobs: ask.jobs,
+        concurrency: ask.concurrency,
+        enqueue_per_s: enqueue_per_s.round(),
+        drain_per_s: (ask.jobs as f64 / figures.seconds.max(1e-9)).round(),
+        start_p50_ms: round(figures.p50_ms),
+        start_p99_ms: round(figures.p99_ms),
+        start_max_ms: round(figures.max_ms),
+        worker_rss_mb: round(rss),
+        sink_count,
+        ledger_completed: figures.finished,
+    })
+}
+
+impl Line {
+    /// Fails unless the counts match.
+    pub fn check(&self, ask: &Ask) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.ledger_completed == i64::try_from(ask.jobs)?,
+            "the ledger's count does not match"
+        );
+        if let (Kind::Deliver, Some(sunk)) = (ask.kind, self.sink_count) {
+            anyhow::ensure!(sunk == ask.jobs as u64, "the sink's count does not match");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! `keryu-worker`: runs jobs, and the operators' commands around them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use keryu_common::Context;
+use keryu_common::config::{Config, Source};
+use keryu_common::job::Queue;
+use keryu_worker::metrics::Metrics;
+use keryu_worker::worker::{Share, Worker};
+use keryu_worker::{bench, listen};
+
+#[derive(Parser)]
+#[command(version, about = "Keryu's worker: delivers codes and does all background work")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run jobs until SIGTERM; running ones get 25 s to finish, the rest goes back at once
+    Run(Run),
+    /// Measure: enqueue, start a worker process of its own, drain, print one line of JSON
+    Bench(bench::Ask),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// Queues to work, separated by commas; all if absent
+    #[arg(long, value_delimiter = ',')]
+    queues: Vec<Queue>,
+    /// Slots per queue: critical=50,default=20
+    #[arg(long, value_delimiter = ',', value_parser = share)]
+    concurrency: Vec<Share>,
+}
+
+/// The best measured (docs/benchmarks.md); media and bulk work is heavy, so it runs few at a time.
+fn default_slots(queue: Queue) -> usize {
+    match queue {
+        Queue::Critical | Queue::Default => bench::BEST_CONCURRENCY,
+        Queue::Low => 50,
+        Queue::Media => 2,
+        Queue::Bulk => 2,
+    }
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let (queue, slots) = text.split_once('=').ok_or("not of the form queue=slots")?;
+    let slots = slots.parse().ok().filter(|slots| (1..=10_000).contains(slots)).ok_or("slots: 1 to 10000")?;
+    Ok((queue.parse()?, slots))
+}
+
+impl Run {
+    fn shares(&self) -> anyhow::Result<Vec<Share>> {
+        let queues = if self.queues.is_empty() { Queue::ALL.to_vec() } else { self.queues.clone() };
+        let mut shares: BTreeMap<Queue, usize> =
+            queues.into_iter().map(|queue| (queue, default_slots(queue))).collect();
+        for (queue, slots) in &self.concurrency {
+            *shares
+                .get_mut(queue)
+                .with_context(|| format!("--concurrency names {queue}, --queues does not"))? = *slots;
+        }
+        Ok(shares.into_iter().collect())
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut source = Source::open();
+        let listener: Option<SocketAddr> = source.find("KERYU_WORKER_LISTEN");
+        let config = match Config::read(&mut source) {
+            Ok(config) => config,
+            Err(faults) => anyhow::bail!(faults),
+        };
+        match cli.command {
+            Command::Run(run) => {
+                keryu_common::telemetry::start(&config.log, config.stage);
+                serve(Context::build(config)?, &run.shares()?, listener).await
+            }
+            Command::Bench(ask) => bench::run(config, ask).await,
+        }
+    })
+}
+
+async fn serve(ctx: Context, shares: &[Share], listener: Option<SocketAddr>) -> anyhow::Result<()> {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let worker = Worker::start(ctx.clone(), shares, metrics).await?;
+    let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
+    tracing::info!(queues = shown.join(","), "the worker runs");
+    let health = worker.health();
+    if let Some(address) = listener {
+        listen::start(address, ctx, health, registry).await?;
+    }
+    terminated().await?;
+    tracing::info!("stopping: running jobs may finish");
+    worker.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn terminated() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        result = tokio::signal::ctrl_c() => result?,
+    }
+    Ok(())
+}

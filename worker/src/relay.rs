@@ -1,0 +1,288 @@
+//! From the ledger to Redis: due rows, by priority, within the window. One relay leads each queue
+//! (a session lock), so the window holds over all workers; the others stand by.
+//!
+//! The leader also keeps the queue in order: promotes what came due, hands back what nobody claimed,
+//! reaps what a dead worker held, and finds out when Redis forgot.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keryu_common::job::{Queue, store};
+use keryu_common::{Context, database};
+use redis::aio::ConnectionManager;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::pulse::Pulse;
+use crate::pump::{self, Bell, Envelope};
+
+/// Pushed and unclaimed rows per queue, over all relays: apalis wedges at 8,000 due messages.
+pub const WINDOW: i64 = 2_000;
+/// Rows one round takes.
+const ROUND: i64 = 1_000;
+/// How often the leader keeps house, and a standby tries to lead.
+const TICK: Duration = Duration::from_secs(1);
+/// How soon a full window is looked at again when nobody here claims.
+const WINDOW_PATIENCE: Duration = Duration::from_millis(20);
+/// A leader that says nothing for this long loses its session, and the lead with it.
+const SESSION_PATIENCE: Duration = Duration::from_secs(4);
+/// A new leader reaps only after this long, so that workers can renew after an outage of Postgres.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Queues that were woken.
+#[derive(Debug, Default)]
+pub struct Woken {
+    queues: std::sync::Mutex<BTreeSet<Queue>>,
+    bell: Notify,
+}
+
+impl Woken {
+    /// Rows of this queue were committed.
+    pub fn wake(&self, queue: Queue) {
+        if let Ok(mut queues) = self.queues.lock() {
+            queues.insert(queue);
+        }
+        self.bell.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<Queue> {
+        self.queues.lock().map(|mut queues| std::mem::take(&mut *queues)).unwrap_or_default()
+    }
+}
+
+/// The relay of one process.
+pub struct Relay {
+    /// Database, settings, clock.
+    pub ctx: Context,
+    /// The queues this process works.
+    pub queues: Vec<Queue>,
+    /// Rung for queues whose rows were committed.
+    pub woken: Arc<Woken>,
+    /// Rung when a window may have room.
+    pub freed: Arc<Notify>,
+    /// Rung when messages were pushed, for the pumps of this process.
+    pub bells: HashMap<Queue, Arc<Bell>>,
+    /// Whether Redis answers.
+    pub pulse: Pulse,
+    /// Figures.
+    pub metrics: Metrics,
+}
+
+/// What the leader of a queue remembers.
+struct Lead {
+    since: Instant,
+    workers: usize,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, PartialEq)]
+enum Round {
+    /// Nothing waits, or Redis does not answer.
+    Rest,
+    /// The round was full: there may be more.
+    More,
+    /// The window is full: there is more, and no room.
+    Full,
+}
+
+impl Relay {
+    /// Relays until stopped, on a connection of its own; any failure starts it anew.
+    pub async fn run(self, redis: ConnectionManager, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let ended = tokio::select! {
+                ended = self.lead(redis.clone()) => ended,
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the relay starts anew");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+
+    async fn lead(&self, mut redis: ConnectionManager) -> keryu_common::Result<()> {
+        let mut session = PgConnection::connect_with(&database::options(&self.ctx.config)?).await?;
+        store::set_relay_session(&mut session, SESSION_PATIENCE).await?;
+        let mut leads: HashMap<Queue, Lead> = HashMap::new();
+        let mut ticked: Option<Instant> = None;
+        loop {
+            let mut ready = self.woken.take();
+            if ticked.is_none_or(|at| at.elapsed() >= TICK) {
+                ticked = Some(Instant::now());
+                self.tick(&mut session, &mut redis, &mut leads).await?;
+                ready.extend(self.queues.iter().copied());
+            }
+            let mut rest = Round::Rest;
+            for queue in ready {
+                if let Some(lead) = leads.get(&queue) {
+                    match self.round(&mut session, &mut redis, queue, lead.workers).await? {
+                        Round::Rest => {}
+                        again => {
+                            self.woken.wake(queue);
+                            if rest != Round::More {
+                                rest = again;
+                            }
+                        }
+                    }
+                }
+            }
+            match rest {
+                Round::More => {}
+                Round::Full => {
+                    let _ = tokio::time::timeout(WINDOW_PATIENCE, self.freed.notified()).await;
+                }
+                Round::Rest => {
+                    let wait = self.until_next(&mut session, ticked).await?;
+                    let _ = tokio::time::timeout(wait, self.woken.bell.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// Until the next tick, or the next row that comes due.
+    async fn until_next(
+        &self,
+        session: &mut PgConnection,
+        ticked: Option<Instant>,
+    ) -> keryu_common::Result<Duration> {
+        let _ = session;
+        Ok(ticked.map_or(Duration::ZERO, |at| TICK.saturating_sub(at.elapsed())))
+    }
+
+    /// The second's housekeeping.
+    async fn tick(
+        &self,
+        session: &mut PgConnection,
+        redis: &mut ConnectionManager,
+        leads: &mut HashMap<Queue, Lead>,
+    ) -> keryu_common::Result<()> {
+        let now = self.ctx.now();
+        for &queue in &self.queues {
+            if !leads.contains_key(&queue) {
+                if !store::try_lead(session, queue).await? {
+                    continue;
+                }
+                tracing::info!(%queue, "leads the relay");
+                leads.insert(queue, Lead { since: Instant::now(), workers: 1 });
+            }
+            store::discard_expired(session, queue, now, 1_000).await?;
+            store::unpush_stale(session, queue, now - queue.push_patience()).await?;
+            if let Some(lead) = leads.get_mut(&queue) {
+                if lead.since.elapsed() > GRACE {
+                    let reaped = store::reap(session, queue, now, now - queue.lease()).await?;
+                    if reaped > 0 {
+                        tracing::warn!(%queue, jobs = reaped, "a worker was lost: its jobs go on");
+                    }
+                    self.metrics.reaped(queue, reaped);
+                }
+                if self.pulse.beats() {
+                    self.keep_redis(session, redis, queue, lead).await?;
+                }
+            }
+        }
+        if !leads.is_empty() {
+            store::delete_idle_locks(session).await?;
+            store::supersede(session, now).await?;
+        }
+        self.promote(session).await
+    }
+
+    /// Rows that came due, all of them, in batches.
+    async fn promote(&self, session: &mut PgConnection) -> keryu_common::Result<()> {
+        const MOST: i64 = 2_000;
+        loop {
+            let queues = store::promote_due(session, self.ctx.now(), MOST).await?;
+            for queue in queues.iter().filter_map(|name| name.parse().ok()) {
+                self.woken.wake(queue);
+            }
+            if (queues.len() as i64) < MOST {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Trims what was handled, counts the workers, and compares the epochs.
+    async fn keep_redis(
+        &self,
+        session: &mut PgConnection,
+        redis: &mut ConnectionManager,
+        queue: Queue,
+        lead: &mut Lead,
+    ) -> keryu_common::Result<()> {
+        let prefix = &self.ctx.config.job.prefix;
+        if let Ok(workers) = pump::count_workers(redis, prefix, queue).await {
+            lead.workers = workers.max(1);
+        }
+        for _ in 0..20 {
+            match pump::trim(redis, prefix, queue).await {
+                Ok(500..) => {}
+                _ => break,
+            }
+        }
+        let key = format!("{prefix}:epoch:{queue}");
+        let found: redis::RedisResult<Option<i64>> = redis::cmd("GET").arg(&key).query_async(redis).await;
+        let Ok(found) = found else { return Ok(()) };
+        let epoch = store::find_epoch(session, queue).await?;
+        if found.is_some() && found == epoch {
+            return Ok(());
+        }
+        let epoch = store::raise_epoch(session, queue).await?;
+        let handed_back =
+            store::unpush_stale(session, queue, chrono::DateTime::<chrono::Utc>::MAX_UTC).await?;
+        tracing::warn!(%queue, jobs = handed_back, ?epoch, "Redis forgot the queue: everything unclaimed is pushed again");
+        let _: redis::RedisResult<()> = redis::cmd("SET").arg(&key).arg(epoch).query_async(redis).await;
+        Ok(())
+    }
+
+    /// One batch from the ledger to Redis.
+    async fn round(
+        &self,
+        session: &mut PgConnection,
+        redis: &mut ConnectionManager,
+        queue: Queue,
+        workers: usize,
+    ) -> keryu_common::Result<Round> {
+        if !self.pulse.beats() {
+            return Ok(Round::Rest);
+        }
+        let mut rows = store::push_due(session, queue, self.ctx.now(), WINDOW, ROUND).await?;
+        let Some(taken) = rows.first().map(|row| row.taken) else {
+            return Ok(Round::Rest);
+        };
+        let count = rows.len();
+        rows.sort_unstable_by_key(|row| (row.priority, row.job_id));
+        let size = count.div_ceil(workers).clamp(1, queue.most_per_message());
+        let mut envelopes = Vec::with_capacity(count / size + 1);
+        for serial in [false, true] {
+            let pairs: Vec<_> =
+                rows.iter().filter(|row| row.serial == serial).map(|row| (row.job_id, row.push)).collect();
+            envelopes.extend(pairs.chunks(size).map(|pairs| Envelope { serial, pairs: pairs.to_vec() }));
+        }
+        if let Err(error) = pump::push(redis, &self.ctx.config.job.prefix, queue, &envelopes).await {
+            tracing::warn!(%queue, jobs = count, %error, "not pushed");
+            let (ids, pushes): (Vec<_>, Vec<_>) = rows.iter().map(|row| (row.job_id, row.push)).unzip();
+            store::unpush(&mut *session, &ids, &pushes).await?;
+            return Ok(Round::Rest);
+        }
+        self.metrics.pushed(queue, count);
+        if let Some(bell) = self.bells.get(&queue) {
+            bell.ring();
+        }
+        if workers > 1 {
+            let channel = keryu_common::job::wake::channel(&self.ctx.config.job.prefix, "pushed");
+            let _: redis::RedisResult<i64> =
+                redis::cmd("PUBLISH").arg(channel).arg(queue.name()).query_async(redis).await;
+        }
+        let count = i64::try_from(count).unwrap_or(ROUND);
+        Ok(if taken + count >= WINDOW {
+            Round::Full
+        } else if count == ROUND {
+            Round::More
+        } else {
+            Round::Rest
+        })
+    }
+}

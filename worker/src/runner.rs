@@ -1,0 +1,286 @@
+//! Slots, claims and verdicts of one queue. Knows the ledger; knows neither Redis nor apalis.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::task::AtomicWaker;
+use keryu_common::batch::Batcher;
+use keryu_common::job::store::{self, Claimed, Setback};
+use keryu_common::job::{Holds, Lease, Queue, Verdict};
+use keryu_common::{Context, secret};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+
+/// A job named by a message, with the number of the push that named it.
+pub type Pair = (Uuid, i32);
+
+/// What all queues of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Database, settings, clock.
+    pub ctx: Context,
+    /// Kinds.
+    pub registry: Arc<Registry>,
+    /// The process's lease.
+    pub lease_id: Uuid,
+    /// When it was last renewed.
+    pub holds: Holds,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Rung when pushed rows were claimed here, so that the relay looks for the next ones.
+    pub freed: Arc<Notify>,
+}
+
+/// Runs the jobs of one queue.
+pub struct Runner {
+    /// Which queue.
+    pub queue: Queue,
+    /// Shared with the other queues.
+    pub shared: Shared,
+    concurrency: usize,
+    slots: Arc<Semaphore>,
+    /// Pairs taken from a message that found no slot yet.
+    waiting: AtomicUsize,
+    closing: AtomicBool,
+    /// Woken when a slot is given back: the pump's door may open.
+    pub door: AtomicWaker,
+    finisher: Batcher<Finished, ()>,
+}
+
+/// A success to be written down.
+struct Finished {
+    job_id: Uuid,
+    attempt: i16,
+    started: DateTime<Utc>,
+}
+
+/// The most rows one finishing statement takes.
+const MOST_FINISHED: usize = 500;
+
+impl Runner {
+    /// A runner with this many slots.
+    pub fn new(queue: Queue, concurrency: usize, shared: Shared) -> Arc<Self> {
+        let writer = shared.clone();
+        let finisher = Batcher::start(2, MOST_FINISHED, move |done| finish(writer.clone(), done));
+        Arc::new(Self {
+            queue,
+            shared,
+            concurrency,
+            slots: Arc::new(Semaphore::new(concurrency)),
+            waiting: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            door: AtomicWaker::new(),
+            finisher,
+        })
+    }
+
+    /// Whether another message may be fetched: a slot is free and nothing waits for one.
+    pub fn is_open(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+            && self.slots.available_permits() > 0
+            && !self.closing.load(Ordering::Acquire)
+    }
+
+    /// How many jobs run.
+    pub fn running(&self) -> usize {
+        self.concurrency - self.slots.available_permits().min(self.concurrency)
+    }
+
+    /// Claims and starts every pair of a message, as slots allow. Returns when all are claimed or lost.
+    pub async fn take(self: &Arc<Self>, mut pairs: Vec<Pair>, serial: bool) {
+        self.waiting.fetch_add(pairs.len(), Ordering::AcqRel);
+        while !pairs.is_empty() {
+            let Some(permits) = self.permits(pairs.len()).await else { break };
+            let now: Vec<Pair> = pairs.drain(..permits.num_permits()).collect();
+            self.waiting.fetch_sub(now.len(), Ordering::AcqRel);
+            self.claim(now, permits, serial).await;
+        }
+        if !pairs.is_empty() {
+            self.waiting.fetch_sub(pairs.len(), Ordering::AcqRel);
+            self.hand_back(&pairs).await;
+        }
+    }
+
+    /// Without Redis: fills the free slots straight from the ledger. Answers with how many started.
+    pub async fn take_direct(self: &Arc<Self>) -> usize {
+        let free = self.slots.available_permits().min(MOST_FINISHED);
+        if free == 0 || self.closing.load(Ordering::Acquire) {
+            return 0;
+        }
+        let Ok(permits) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(free).unwrap_or(1))
+        else {
+            return 0;
+        };
+        let most = i64::try_from(free).unwrap_or(1);
+        let Shared { ctx, lease_id, .. } = &self.shared;
+        match store::claim_direct(&ctx.db, self.queue, *lease_id, ctx.now(), most).await {
+            Ok(claimed) => {
+                let count = claimed.len();
+                self.start(claimed, permits);
+                count
+            }
+            Err(error) => {
+                tracing::warn!(queue = %self.queue, %error, "no claim without Redis");
+                0
+            }
+        }
+    }
+
+    /// At least one slot, and as many more as are free, up to `most`. None when closing.
+    async fn permits(&self, most: usize) -> Option<OwnedSemaphorePermit> {
+        let mut permits = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+        if self.closing.load(Ordering::Acquire) {
+            return None;
+        }
+        let more = self.slots.available_permits().min(most - 1);
+        if more > 0
+            && let Ok(rest) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0))
+        {
+            permits.merge(rest);
+        }
+        Some(permits)
+    }
+
+    async fn claim(self: &Arc<Self>, pairs: Vec<Pair>, permits: OwnedSemaphorePermit, serial: bool) {
+        let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
+        let Shared { ctx, lease_id, metrics, freed, .. } = &self.shared;
+        let claimed = if serial {
+            store::claim_serial(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
+        } else {
+            store::claim(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
+        };
+        freed.notify_one();
+        match claimed {
+            Ok(claimed) => {
+                if claimed.len() < pairs.len() {
+                    metrics.unclaimed(self.queue, pairs.len() - claimed.len());
+                    // a paused queue or a taken serial key: the rows go back; all else is gone anyway
+                    self.hand_back(&pairs).await;
+                }
+                self.start(claimed, permits);
+            }
+            // the rows stay pushed and are pushed again after the queue's patience
+            Err(error) => tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim"),
+        }
+    }
+
+    async fn hand_back(&self, pairs: &[Pair]) {
+        let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
+        if let Err(error) = store::unpush(&self.shared.ctx.db, &ids, &pushes).await {
+            tracing::warn!(queue = %self.queue, %error, "not handed back: pushed again in time");
+        }
+    }
+
+    fn start(self: &Arc<Self>, claimed: Vec<Claimed>, mut permits: OwnedSemaphorePermit) {
+        for job in claimed {
+            let permit = permits.split(1);
+            let runner = Arc::clone(self);
+            tokio::spawn(async move {
+                runner.run(job).await;
+                drop(permit);
+                runner.door.wake();
+            });
+        }
+        drop(permits);
+        self.door.wake();
+    }
+
+    async fn run(&self, claimed: Claimed) {
+        let Shared { ctx, registry, holds, metrics, .. } = &self.shared;
+        let started = ctx.now();
+        let lease = Lease::new(&claimed, self.queue, holds.clone());
+        let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
+        metrics.started(self.queue, (started - run_at.max(created_at)).to_std().unwrap_or_default());
+        let (verdict, backoff) = match registry.find(&kind_name) {
+            Some(kind) => (kind.attempt(ctx, &lease, claimed).await, Some(kind.backoff)),
+            None => (Verdict::GiveUp(format!("no handler for the kind {kind_name}")), None),
+        };
+        let took = (ctx.now() - started).to_std().unwrap_or_default();
+        metrics.finished(self.queue, &kind_name, &verdict, took);
+        if verdict == Verdict::Done {
+            let done = Finished { job_id: lease.job_id, attempt: lease.attempt, started };
+            if let Err(error) = self.finisher.call(done).await {
+                tracing::error!(job_id = %lease.job_id, %error, "finished, but not written down: it may run again");
+            }
+            return;
+        }
+        let back = setback(&lease, &verdict, backoff, ctx.now());
+        tracing::warn!(
+            job_id = %lease.job_id, kind = %kind_name, attempt = lease.attempt, reason = %back.reason,
+            request_id = lease.request_id, next = ?back.run_at, "attempt failed"
+        );
+        self.write_back(back).await;
+    }
+
+    async fn write_back(&self, back: Setback) {
+        let Shared { ctx, lease_id, .. } = &self.shared;
+        while self.shared.holds.age() < self.queue.lease() * 2 / 3 {
+            match store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
+                Ok(_) => return,
+                Err(error) => tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Takes no more, and waits until nothing runs or the time is up. Answers with what still runs.
+    pub async fn drain(&self, patience: Duration) -> usize {
+        self.closing.store(true, Ordering::Release);
+        let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(patience, self.slots.acquire_many(all)).await;
+        self.running()
+    }
+}
+
+/// The finish of many at once, tried for as long as the lease is ours.
+async fn finish(shared: Shared, done: Vec<Finished>) -> keryu_common::Result<Vec<()>> {
+    let ids: Vec<Uuid> = done.iter().map(|f| f.job_id).collect();
+    let attempts: Vec<i16> = done.iter().map(|f| f.attempt).collect();
+    let started: Vec<DateTime<Utc>> = done.iter().map(|f| f.started).collect();
+    let Shared { ctx, lease_id, holds, .. } = &shared;
+    loop {
+        let written = store::complete(&ctx.db, *lease_id, ctx.now(), &ids, &attempts, &started).await;
+        match written {
+            Ok(rows) => {
+                if rows < ids.len() as u64 {
+                    tracing::warn!(
+                        late = ids.len() as u64 - rows,
+                        "finished after the lease was lost: not counted"
+                    );
+                }
+                return Ok(done.iter().map(|_| ()).collect());
+            }
+            Err(error) if holds.age() > Queue::Default.lease() => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, jobs = ids.len(), "finish not written yet"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn setback(
+    lease: &Lease,
+    verdict: &Verdict,
+    backoff: Option<keryu_common::job::Backoff>,
+    now: DateTime<Utc>,
+) -> Setback {
+    let [luck] = secret::random::<1>();
+    let (run_at, counts, reason) = match verdict {
+        Verdict::Done => (None, true, String::new()),
+        Verdict::Snooze { after, reason } => (Some(now + *after), false, reason.clone()),
+        Verdict::GiveUp(reason) => (None, true, reason.clone()),
+        Verdict::Retry { reason, .. } if lease.is_last() => {
+            (None, true, format!("{reason}; no attempts left"))
+        }
+        Verdict::Retry { after, reason } => {
+            let wait =
+                after.or(backoff.map(|b| b.after(lease.attempt, luck))).unwrap_or(Duration::from_secs(10));
+            (Some(now + wait), true, reason.clone())
+        }
+    };
+    Setback { job_id: lease.job_id, attempt: lease.attempt, run_at, counts, reason }
+}

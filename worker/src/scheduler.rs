@@ -1,0 +1,31 @@
+//! Asks for scheduled jobs: one row per tick, however many schedulers run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keryu_common::Context;
+use keryu_common::job::schedule;
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::Registry;
+use crate::relay::Woken;
+
+/// How often ticks are looked for.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Looks for due ticks until stopped.
+pub async fn run(ctx: Context, registry: Arc<Registry>, woken: Arc<Woken>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut known = false;
+    while !stop.is_cancelled() {
+        every.tick().await;
+        if !known {
+            known = schedule::register(&ctx, registry.plans()).await.is_ok();
+        }
+        match schedule::tick(&ctx, registry.plans()).await {
+            Ok(queues) => queues.into_iter().for_each(|queue| woken.wake(queue)),
+            Err(error) => tracing::debug!(%error, "no ticks: tried again shortly"),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One worker process: its queues, its lease, and a stop that loses nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keryu_common::job::{Holds, Queue, store, wake};
+use keryu_common::{Context, database, id};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::pulse::Pulse;
+use crate::pump::{self, Bell};
+use crate::registry::registry;
+use crate::relay::{Relay, Woken};
+use crate::runner::{Runner, Shared};
+use crate::{scheduler, supervise};
+
+/// How long running jobs may go on after SIGTERM; what is left is given back.
+pub const DRAIN: Duration = Duration::from_secs(25);
+
+/// A queue with its number of slots.
+pub type Share = (Queue, usize);
+
+/// A worker that runs.
+pub struct Worker {
+    shared: Shared,
+    runners: Vec<Arc<Runner>>,
+    bells: HashMap<Queue, Arc<Bell>>,
+    pulse: Pulse,
+    stop: CancellationToken,
+    /// Ends what must outlive the drain.
+    end: CancellationToken,
+}
+
+impl Worker {
+    /// Starts every part. Neither Postgres nor Redis need be there.
+    ///
+    /// # Errors
+    /// A malformed URL.
+    pub async fn start(ctx: Context, shares: &[Share], metrics: Metrics) -> anyhow::Result<Self> {
+        let shared = Shared {
+            ctx: ctx.clone(),
+            registry: Arc::new(registry()),
+            lease_id: id::ordered(ctx.now()),
+            holds: Holds::default(),
+            metrics: metrics.clone(),
+            freed: Arc::new(Notify::new()),
+        };
+        let (stop, end) = (CancellationToken::new(), CancellationToken::new());
+        let pulse = Pulse::default();
+        let quick = wake::connect(&ctx.config.redis_url, Duration::from_secs(1))?;
+        let patient = wake::connect(&ctx.config.redis_url, pump::PATIENCE)?;
+        let runners: Vec<_> = shares
+            .iter()
+            .map(|(queue, concurrency)| Runner::new(*queue, *concurrency, shared.clone()))
+            .collect();
+        let bells: HashMap<Queue, Arc<Bell>> =
+            shares.iter().map(|(queue, _)| (*queue, Arc::default())).collect();
+        let woken = Arc::new(Woken::default());
+
+        tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
+        tokio::spawn(pulse.clone().feel(quick));
+        tokio::spawn(supervise::lease(shared.clone(), pump::host(), end.clone()));
+        tokio::spawn(supervise::listen(ctx.clone(), Arc::clone(&woken), bells.clone(), stop.clone()));
+        tokio::spawn(scheduler::run(
+            ctx.clone(),
+            Arc::clone(&shared.registry),
+            Arc::clone(&woken),
+            stop.clone(),
+        ));
+        let relay = Relay {
+            ctx: ctx.clone(),
+            queues: shares.iter().map(|(queue, _)| *queue).collect(),
+            woken,
+            freed: Arc::clone(&shared.freed),
+            bells: bells.clone(),
+            pulse: pulse.clone(),
+            metrics,
+        };
+        tokio::spawn(relay.run(patient.clone(), stop.clone()));
+        for runner in &runners {
+            let Some(bell) = bells.get(&runner.queue) else { continue };
+            let (runner, stop) = (Arc::clone(runner), stop.clone());
+            tokio::spawn(supervise::without_redis(Arc::clone(&runner), pulse.clone(), stop.clone()));
+            tokio::spawn(supervise::pump(patient.clone(), runner, Arc::clone(bell), pulse.clone(), stop));
+        }
+        Ok(Self { shared, runners, bells, pulse, stop, end })
+    }
+
+    /// Stops taking, lets running jobs finish within [`DRAIN`], gives the rest back at once.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let left: usize = futures::future::join_all(self.runners.iter().map(|runner| runner.drain(DRAIN)))
+            .await
+            .into_iter()
+            .sum();
+        let Shared { ctx, lease_id, .. } = &self.shared;
+        if left > 0 {
+            let released = store::release(&ctx.db, *lease_id).await;
+            tracing::warn!(jobs = left, ?released, "given back: they did not finish in time");
+        }
+        self.end.cancel();
+        if let Err(error) = store::delete_lease(&ctx.db, *lease_id).await {
+            tracing::warn!(%error, "the lease lapses by itself");
+        }
+    }
+
+    /// What readiness looks at.
+    pub fn health(&self) -> Health {
+        Health { bells: self.bells.values().cloned().collect(), pulse: self.pulse.clone() }
+    }
+}
+
+/// The signs of life of a worker.
+pub struct Health {
+    bells: Vec<Arc<Bell>>,
+    pulse: Pulse,
+}
+
+impl Health {
+    /// Whether Redis answered lately.
+    pub fn redis_answers(&self) -> bool {
+        self.pulse.beats()
+    }
+
+    /// Whether every queue's pump asked for messages lately (or Redis is known to be away).
+    pub fn is_fetching(&self) -> bool {
+        !self.pulse.beats() || self.bells.iter().all(|bell| bell.idle() < Duration::from_secs(10))
+    }
+}
