@@ -2,25 +2,30 @@
 
 use keryu_common::auth::otp;
 use keryu_common::config::Config;
-use keryu_common::{Context, Result};
+use keryu_common::error::Code;
+use keryu_common::{Context, Result, idempotency};
 use poem::web::Data;
+use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
-use crate::document::{Accepted, Note, Security, Tag};
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
 use crate::edge::field::IdentifierIn;
 use crate::edge::idempotency::Idempotent;
 use crate::edge::limit::anonymous;
 use crate::edge::problem::Answer;
+use crate::operation::{Accepted, Note, Security, Tag};
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
-    Note { operation: "otp_request", security: Security::Anonymous, refusals: otp::REQUEST_CODES },
-    Note { operation: "otp_verify", security: Security::Anonymous, refusals: otp::VERIFY_CODES },
+    Note { operation: "otp_request", security: Security::Anonymous, refusals: REQUEST_REFUSALS },
+    Note { operation: "otp_verify", security: Security::Anonymous, refusals: VERIFY_REFUSALS },
 ];
+const REQUEST_REFUSALS: &[Code] =
+    &[otp::COOLDOWN, otp::BUDGET, otp::SMS_BUDGET, idempotency::MISMATCH, idempotency::LOST];
+const VERIFY_REFUSALS: &[Code] = &[otp::INVALID, otp::EXPIRED, otp::LOCKED];
 
 /// What a code is for.
 #[derive(Debug, Enum)]
@@ -203,9 +208,9 @@ impl Auth {
         ctx: Data<&Context>,
         from: Caller,
         body: Body<OtpVerifyIn>,
-    ) -> Answer<poem_openapi::payload::Json<OtpVerifyOut>> {
+    ) -> Answer<Json<OtpVerifyOut>> {
         let verified = otp::verify(&ctx, &from, body.ask).await;
-        Ok(poem_openapi::payload::Json(counted(&ctx, "verified", verified)?.into()))
+        Ok(Json(counted(&ctx, "verified", verified)?.into()))
     }
 }
 

@@ -2,14 +2,20 @@
 
 use std::fmt::Write;
 
+use keryu_common::auth::otp;
 use keryu_common::error::Code;
-use keryu_common::{idempotency, limit};
+use keryu_common::{idempotency, limit, notify};
 
 use crate::edge::problem;
 
 /// Every code a problem may carry, once each, by name.
 pub fn codes() -> Vec<Code> {
-    let edges = problem::CODES.iter().chain(limit::CODES).chain(idempotency::CODES);
+    let edges = problem::CODES
+        .iter()
+        .chain(limit::CODES)
+        .chain(idempotency::CODES)
+        .chain(otp::CODES)
+        .chain(notify::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();
     codes.sort_by_key(|code| code.code);
     codes.dedup_by_key(|code| code.code);

@@ -1,45 +1,100 @@
 //! Receipts: what became of a message. Holding the id is the right to read it.
 
+use chrono::{DateTime, Utc};
 use keryu_common::Context;
+use keryu_common::notify::{self, Receipt};
 use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
-use crate::document::{Note, Security, Tag};
 use crate::edge::limit::receipts;
 use crate::edge::problem::{Answer, NOT_FOUND};
+use crate::operation::{Note, Security, Tag};
 
 /// What the document says of the operations here.
-pub const NOTES: &[Note] =
-    &[Note { operation: "delivery_show", security: Security::Anonymous, refusals: &[NOT_FOUND] }];
+pub const NOTES: &[Note] = &[Note {
+    operation: "delivery_show",
+    security: Security::Anonymous,
+    refusals: &[notify::NOT_FOUND, NOT_FOUND],
+}];
+
+/// How far a message is.
+#[derive(Debug, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum StateOut {
+    /// It waits.
+    Queued,
+    /// With a provider just now.
+    Sending,
+    /// A provider has it.
+    Accepted,
+    /// It arrived.
+    Delivered,
+    /// It will not arrive.
+    Failed,
+    /// Its time went by.
+    Expired,
+    /// It may have arrived; it is sent again.
+    Unknown,
+}
+
+impl From<notify::State> for StateOut {
+    fn from(state: notify::State) -> Self {
+        match state {
+            notify::State::Queued => Self::Queued,
+            notify::State::Sending => Self::Sending,
+            notify::State::Accepted => Self::Accepted,
+            notify::State::Delivered => Self::Delivered,
+            notify::State::Failed => Self::Failed,
+            notify::State::Expired => Self::Expired,
+            notify::State::Unknown => Self::Unknown,
+        }
+    }
+}
 
 /// What became of a message.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct DeliveryOut {
-    /// `queued`, `sending`, `accepted`, `delivered`, `failed`, `expired` or `unknown`.
-    state: String,
-    /// `sms` or `email`; told once the code was verified, or where the purpose hides nothing.
-    #[oai(skip_serializing_if_is_none)]
-    channel: Option<String>,
-    /// How often sending was tried.
-    #[oai(skip_serializing_if_is_none)]
-    tries: Option<u32>,
-    /// What happens next, for a person.
-    #[oai(skip_serializing_if_is_none)]
-    next_step: Option<String>,
+    /// Which.
+    id: Uuid,
+    /// How far it is.
+    state: StateOut,
+    /// `sms` or `email`.
+    channel: String,
+    /// How often a provider was asked.
+    tries: u16,
+    /// What happens next, or what the person can do.
+    next_step: String,
+    /// Of no use after.
+    expires_at: DateTime<Utc>,
+}
+
+impl From<Receipt> for DeliveryOut {
+    fn from(receipt: Receipt) -> Self {
+        Self {
+            id: receipt.delivery_id,
+            state: receipt.state.into(),
+            channel: receipt.channel,
+            tries: u16::try_from(receipt.tries).unwrap_or(0),
+            next_step: receipt.next_step.to_owned(),
+            expires_at: receipt.expires_at,
+        }
+    }
 }
 
 impl Example for DeliveryOut {
     fn example() -> Self {
         Self {
-            state: "delivered".to_owned(),
-            channel: Some("sms".to_owned()),
-            tries: Some(1),
-            next_step: Some("Enter the code.".to_owned()),
+            id: Uuid::from_u128(0x0b9f_7c1e_63a5_4d28_8f10_7c2e_9d4b_6a53),
+            state: StateOut::Delivered,
+            channel: "sms".to_owned(),
+            tries: 1,
+            next_step: "It has arrived.".to_owned(),
+            expires_at: DateTime::from_timestamp(1_793_000_000, 0).unwrap_or_default(),
         }
     }
 }
@@ -61,7 +116,6 @@ impl Deliveries {
         /// From `delivery_url`.
         id: Path<Uuid>,
     ) -> Answer<Json<DeliveryOut>> {
-        let _ = (ctx, id);
-        Err(NOT_FOUND.refuse("There is no such delivery.").into())
+        Ok(Json(notify::receipt(&ctx, id.0).await?.into()))
     }
 }

@@ -1,75 +1,18 @@
 //! The OpenAPI document: what poem-openapi derives from the operations, completed with what it leaves
 //! out (security, every status, examples, closed bodies), and its page.
 
-use bytes::Bytes;
 use keryu_common::error::{Code, VALIDATION};
 use keryu_common::limit::LIMITED;
-use keryu_common::secret::{hex, sha256};
 use keryu_common::{Error, Result};
-use poem::http::{StatusCode, header};
-use poem::{Endpoint, IntoResponse, Request, Response};
-use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
-use poem_openapi::types::ToJSON;
-use poem_openapi::{ApiResponse, OpenApiService, Tags};
+use poem::{Endpoint, Response};
+use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
-use crate::edge::problem::{INTERNAL, MALFORMED, MEDIA, MEDIA_TYPE, METHOD, TOO_LARGE, UNAVAILABLE, kind};
-
-/// Groups of operations.
-#[derive(Clone, Copy, Debug, Tags)]
-pub enum Tag {
-    /// Proving who someone is.
-    Auth,
-    /// What became of messages.
-    Deliveries,
-    /// Calls of message providers.
-    Webhooks,
-}
-
-/// What an operation asks of its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
-    /// Nothing.
-    Anonymous,
-    /// The signature of Twilio over URL and form.
-    TwilioSignature,
-    /// A secret in the path.
-    SecretPath,
-}
-
-/// What the types of an operation do not say.
-#[derive(Clone, Copy, Debug)]
-pub struct Note {
-    /// Its `operation_id`.
-    pub operation: &'static str,
-    /// What it asks of its caller.
-    pub security: Security,
-    /// What it may refuse with, beyond what every operation may.
-    pub refusals: &'static [Code],
-}
-
-/// A 202 with a body: something follows.
-#[derive(Debug)]
-pub struct Accepted<T>(pub T);
-
-impl<T: ToJSON> IntoResponse for Accepted<T> {
-    fn into_response(self) -> Response {
-        poem::web::Json(self.0.to_json()).with_status(StatusCode::ACCEPTED).into_response()
-    }
-}
-
-impl<T: ToJSON> ApiResponse for Accepted<T> {
-    fn meta() -> MetaResponses {
-        let content =
-            vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema: T::schema_ref() }];
-        let response =
-            MetaResponse { description: "", status: Some(202), status_range: None, content, headers: vec![] };
-        MetaResponses { responses: vec![response] }
-    }
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-}
+use crate::edge::fixed::fixed;
+use crate::edge::problem::{
+    INTERNAL, MALFORMED, MEDIA, MEDIA_TYPE, METHOD, TIMEOUT, TOO_LARGE, UNAVAILABLE, kind,
+};
+use crate::operation::Security;
 
 /// The finished document.
 ///
@@ -95,18 +38,24 @@ pub fn build() -> Result<Value> {
     Ok(document)
 }
 
+/// Fields of every answer.
+const HEADERS: [(&str, &str); 3] = [
+    ("X-Request-Id", "The id given, or one made; `instance` of a problem names it."),
+    ("RateLimit-Policy", "The bucket, its calls (`q`) and its window in seconds (`w`)."),
+    ("RateLimit", "What is left (`r`) and the seconds until the window ends (`t`)."),
+];
+
 fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let note = crate::notes().find(|note| note.operation == id);
     let note = note.ok_or_else(|| Error::internal(format!("operation {id} has no note")))?;
     operation["security"] = match note.security {
-        Security::Anonymous => json!([]),
+        Security::Anonymous | Security::SecretPath => json!([]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
-        Security::SecretPath => json!([{ "secret_path": [] }]),
     };
     let mut codes = vec![METHOD, LIMITED, INTERNAL, UNAVAILABLE];
     if operation.get("requestBody").is_some() {
-        codes.extend([MALFORMED, TOO_LARGE, MEDIA, VALIDATION]);
+        codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);
     }
     codes.extend_from_slice(note.refusals);
@@ -121,16 +70,21 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         let status = of_status.first().map_or(500, |code| code.status);
         operation["responses"][status.to_string()] = problem_response(of_status);
     }
+    for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for (name, description) in HEADERS {
+            response["headers"][name] = json!({ "description": description, "schema": { "type": "string" } });
+        }
+    }
     Ok(())
 }
 
 /// Copies the schema's example beside it.
 fn example(holder: &mut Value, schemas: &Value) {
     for media in holder["content"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        let name =
-            media["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-        if let Some(example) = schemas[name].get("example") {
-            media["example"] = example.clone();
+        let named = media["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        let schema = named.map_or(&media["schema"], |name| &schemas[name]);
+        if let Some(example) = schema.get("example").cloned() {
+            media["example"] = example;
         }
     }
 }
@@ -192,10 +146,6 @@ fn security_schemes() -> Value {
         "twilio_signature": {
             "type": "apiKey", "in": "header", "name": "X-Twilio-Signature",
             "description": "HMAC-SHA1 over the public URL and the form, as Twilio documents it.",
-        },
-        "secret_path": {
-            "type": "apiKey", "in": "query", "name": "secret",
-            "description": "Not a query field: the last part of the path is the secret given to the gateway.",
         },
     })
 }
@@ -268,26 +218,6 @@ pub fn page() -> Result<impl Endpoint<Output = Response>> {
         html.replacen("<title>Swagger UI</title>", "<title>Keryu API</title>", 1),
         Some(POLICY),
     ))
-}
-
-/// An answer that never changes while the process lives, with a validator (RFC 9110, 8.8.3).
-fn fixed(kind: &'static str, text: String, policy: Option<&'static str>) -> impl Endpoint<Output = Response> {
-    let tag = format!("\"{}\"", &hex(&sha256(text.as_bytes()))[..32]);
-    let text = Bytes::from(text);
-    poem::endpoint::make_sync(move |request: Request| {
-        let known = request.headers().get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-        let fresh = known
-            .is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
-        let response = Response::builder()
-            .header(header::ETAG, &tag)
-            .header(header::CACHE_CONTROL, "public, max-age=300");
-        let response =
-            policy.into_iter().fold(response, |r, policy| r.header(header::CONTENT_SECURITY_POLICY, policy));
-        if fresh {
-            return response.status(StatusCode::NOT_MODIFIED).finish();
-        }
-        response.content_type(kind).body(text.clone())
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod dev;
 pub mod document;
 pub mod edge;
+pub mod operation;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -23,7 +24,7 @@ fn operations() -> impl OpenApi {
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
-fn notes() -> impl Iterator<Item = &'static document::Note> {
+fn notes() -> impl Iterator<Item = &'static operation::Note> {
     [auth::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
 }
 

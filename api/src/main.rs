@@ -7,12 +7,15 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use keryu_api::{app, catalogue, document};
 use keryu_common::config::{Config, Source, Stage};
+use keryu_common::user::Identifier;
 use keryu_common::{Context, database, telemetry};
 use poem::listener::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long requests under way may take after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long a connection may be silent.
+const IDLE: Duration = Duration::from_secs(75);
 
 /// The HTTP API of Keryu. Settings come from the environment and the file named by KERYU_CONFIG.
 #[derive(Parser)]
@@ -93,7 +96,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
-    let listener = TcpListener::bind(address);
-    poem::Server::new(listener).run_with_graceful_shutdown(app(ctx)?, stop, Some(DRAIN)).await?;
+    // the tables of the phone library take a moment to read: not on somebody's first request
+    tokio::task::spawn_blocking(|| Identifier::parse("+254712345678", None).is_ok());
+    let server = poem::Server::new(TcpListener::bind(address)).idle_timeout(IDLE);
+    server.run_with_graceful_shutdown(app(ctx)?, stop, Some(DRAIN)).await?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Holds `keryu.example.toml` true: it names every setting the product asks for and no other, and what
 //! it shows as a default is the default.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use keryu_common::config::{Config, Source};
@@ -13,7 +15,8 @@ fn shown() -> BTreeMap<String, String> {
     for (n, line) in text.lines().enumerate() {
         let line = line.strip_prefix('#').unwrap_or(line);
         let name = line.split([' ', '=']).next().unwrap_or_default();
-        let setting = !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        let setting = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         if !setting || !line[name.len()..].trim_start().starts_with('=') {
             continue;
         }

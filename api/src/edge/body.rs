@@ -4,11 +4,13 @@
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use jsonschema::Validator;
 use keryu_common::config::Config;
-use keryu_common::error::{VALIDATION, all_or};
+use keryu_common::error::all_or;
 use keryu_common::{Error, Refusal};
+use poem::error::ReadBodyError;
 use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
@@ -16,9 +18,12 @@ use poem_openapi::types::{ParseFromJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Value, json};
 
-use super::problem::{MALFORMED, MEDIA, Problem, TOO_LARGE};
+use super::problem::{MALFORMED, MEDIA, Problem, TIMEOUT, TOO_LARGE};
 use super::{State, fault, field};
 use crate::document;
+
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A wire type and what a verb wants instead.
 pub trait Input: ParseFromJSON + Send + 'static {
@@ -71,7 +76,7 @@ impl<'a, T: Input> ApiExtractor<'a> for Body<T> {
 /// Bytes of a body, no more than `most`.
 ///
 /// # Errors
-/// 413 above the limit, 415 for a content coding.
+/// 413 above the limit, 415 for a content coding, 408 after ten seconds.
 pub async fn read(headers: &HeaderMap, body: &mut RequestBody, most: usize) -> poem::Result<Vec<u8>> {
     let too_large = || Problem::from(TOO_LARGE.refuse(format!("The body is larger than {most} bytes.")));
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
@@ -82,10 +87,11 @@ pub async fn read(headers: &HeaderMap, body: &mut RequestBody, most: usize) -> p
     if length.is_some_and(|length| length > most) {
         return Err(too_large().into());
     }
-    match body.take()?.into_bytes_limit(most).await {
-        Ok(bytes) => Ok(bytes.into()),
-        Err(poem::error::ReadBodyError::PayloadTooLarge) => Err(too_large().into()),
-        Err(_) => Err(Problem::from(MALFORMED.refuse("The body ended early.")).into()),
+    match tokio::time::timeout(PATIENCE, body.take()?.into_bytes_limit(most)).await {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(too_large().into()),
+        Err(_) => Err(Problem::from(TIMEOUT.refuse("The body did not arrive in ten seconds.")).into()),
+        Ok(Err(_)) => Err(Problem::from(MALFORMED.refuse("The body ended early.")).into()),
     }
 }
 
@@ -144,10 +150,4 @@ fn compile<T: Type>(config: &Config) -> Result<Validator, Error> {
     }
     let options = jsonschema::options().with_draft(jsonschema::Draft::Draft4).should_validate_formats(true);
     field::formats(options, config).build(&root).map_err(|error| Error::internal(error.to_string()))
-}
-
-/// A refusal of a body with one fault, for handlers that find one themselves.
-pub fn refuse(pointer: &str, code: &'static str, detail: &str) -> Refusal {
-    let faults = vec![keryu_common::Fault::at(pointer, code, detail)];
-    Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }
 }

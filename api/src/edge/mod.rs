@@ -6,11 +6,13 @@ pub mod client;
 pub mod compress;
 pub mod fault;
 pub mod field;
+pub mod fixed;
 pub mod health;
 pub mod idempotency;
 pub mod json;
 pub mod limit;
 pub mod problem;
+pub mod report;
 pub mod route;
 pub mod secure;
 
@@ -154,5 +156,105 @@ fn trim_slash(uri: &mut Uri) {
     };
     if let Ok(trimmed) = trimmed {
         *uri = Uri::from(trimmed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keryu_common::config::{Config, Source};
+    use poem::http::HeaderMap;
+    use poem::test::{TestClient, TestResponse};
+    use poem::web::Data;
+    use poem::{IntoResponse, handler};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::edge::route::Table;
+
+    #[handler]
+    fn boom() {
+        panic!("something secret");
+    }
+
+    #[handler]
+    fn trace(caller: Data<&Caller>) -> String {
+        caller.traceparent.clone().unwrap_or_default()
+    }
+
+    #[handler]
+    fn long() -> Response {
+        poem::web::Json(vec!["a long answer"; 500]).into_response()
+    }
+
+    fn client() -> TestClient<impl Endpoint> {
+        let pairs = [
+            ("KERYU_ENV", "development"),
+            ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
+            ("REDIS_URL", "redis://127.0.0.1:1"),
+            ("KERYU_CORS_ORIGINS", "https://app.example.org"),
+        ];
+        let config = Config::read(&mut Source::of(pairs)).expect("settings");
+        let state = State::build(Context::build(config).expect("context")).expect("state");
+        let table = Table::default().get("/boom", boom).get("/trace", trace).get("/long", long);
+        TestClient::new(Edge::around(table.into_route(), state))
+    }
+
+    fn field(answer: &TestResponse, name: &str) -> String {
+        let headers: &HeaderMap = answer.0.headers();
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_like_others() {
+        let answer = client().get("/boom").header("x-request-id", "r-1").send().await;
+        answer.assert_status(poem::http::StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(field(&answer, "x-request-id"), "r-1");
+        assert_eq!(field(&answer, "content-type"), problem::MEDIA_TYPE);
+        let body: Value = answer.json().await.value().deserialize();
+        assert_eq!(body["code"], "server.internal");
+        assert!(!body["detail"].as_str().expect("detail").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_trace_and_a_request_id_go_through() {
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let answer = client()
+            .get("/trace/?x=1")
+            .header("traceparent", given)
+            .header("x-request-id", "a b")
+            .send()
+            .await;
+        assert_eq!(field(&answer, "x-request-id").len(), 36);
+        answer.assert_status_is_ok();
+        let ours = answer.0.into_body().into_string().await.expect("text");
+        assert!(ours.starts_with(&given[..36]) && ours != given, "{ours}");
+    }
+
+    #[tokio::test]
+    async fn other_origins_learn_nothing() {
+        let client = client();
+        let known = client.get("/trace").header("origin", "https://app.example.org").send().await;
+        assert_eq!(field(&known, "access-control-allow-origin"), "https://app.example.org");
+        let other = client.get("/trace").header("origin", "https://evil.example").send().await;
+        assert_eq!(field(&other, "access-control-allow-origin"), "");
+        for (origin, methods) in [("https://app.example.org", true), ("https://evil.example", false)] {
+            let ask = client
+                .options("/trace")
+                .header("origin", origin)
+                .header("access-control-request-method", "PUT");
+            let answer = ask.send().await;
+            answer.assert_status(poem::http::StatusCode::NO_CONTENT);
+            assert_eq!(!field(&answer, "access-control-allow-methods").is_empty(), methods, "{origin}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_answers_are_compressed_for_those_who_can_read_it() {
+        let client = client();
+        for (accepted, coding) in [("br, gzip", "br"), ("gzip", "gzip"), ("identity", "")] {
+            let answer = client.get("/long").header("accept-encoding", accepted).send().await;
+            assert_eq!(field(&answer, "content-encoding"), coding);
+            assert!(field(&answer, "vary").contains("origin"));
+        }
     }
 }

@@ -43,6 +43,13 @@ pub const METHOD: Code = Code {
     title: "The method is not allowed here",
     advice: "Use one of the methods that `Allow` names.",
 };
+/// The body came too slowly.
+pub const TIMEOUT: Code = Code {
+    code: "request.timeout",
+    status: 408,
+    title: "The body took too long",
+    advice: "Send the request again, faster.",
+};
 /// The body is too large.
 pub const TOO_LARGE: Code = Code {
     code: "request.too_large",
@@ -74,7 +81,7 @@ pub const INTERNAL: Code = Code {
 
 /// Every code of the edges.
 pub const CODES: &[Code] =
-    &[MALFORMED, NOT_FOUND, METHOD, TOO_LARGE, MEDIA, VALIDATION, INTERNAL, UNAVAILABLE];
+    &[MALFORMED, NOT_FOUND, METHOD, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION, INTERNAL, UNAVAILABLE];
 
 /// The methods of a route, beside a 405.
 #[derive(Clone, Debug)]
@@ -222,7 +229,6 @@ mod tests {
             ("DATABASE_URL", "postgres:///x"),
             ("REDIS_URL", "redis://x"),
             ("KERYU_SUPPORT_URL", "https://help.example.org"),
-            ("TWILIO_ACCOUNT_SID", "AC1"),
             ("KERYU_SECRET_KEY", "a:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
         ];
         Config::read(&mut Source::of(pairs)).expect("settings")
