@@ -141,6 +141,8 @@ pub struct Config {
     pub support_url: Option<String>,
     /// `KERYU_DEFAULT_REGION` for national phone numbers (ISO 3166-1 alpha-2).
     pub default_region: Option<String>,
+    /// Logs.
+    pub log: crate::telemetry::Config,
     /// The edges of the API.
     pub http: crate::limit::Config,
     /// One-time codes.
@@ -174,6 +176,7 @@ impl Config {
             public_url: public_url(source),
             support_url: source.find("KERYU_SUPPORT_URL"),
             default_region: region(source),
+            log: crate::telemetry::Config::read(source),
             http: crate::limit::Config::read(source),
             otp: crate::auth::otp::Config::read(source, stage),
             notify: crate::notify::Config::read(source, stage),

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
+use crate::telemetry::Metrics;
 use crate::{database, job, notify};
 
 /// The parts a verb stands on.
@@ -22,6 +23,8 @@ pub struct Parts {
     pub config: Config,
     /// The source of time.
     pub clock: Clock,
+    /// What is measured in this process.
+    pub metrics: Metrics,
     /// Tells workers that rows wait; best effort.
     pub wake: job::Wake,
     /// Channels, templates and the batched delivery record.
@@ -52,7 +55,7 @@ impl Context {
     pub fn with(config: Config, db: PgPool, clock: Clock) -> Result<Self> {
         let wake = job::Wake::open(&config.redis_url, &config.job.prefix)?;
         let notify = notify::Courier::open(&config, db.clone())?;
-        Ok(Self(Arc::new(Parts { db, config, clock, wake, notify })))
+        Ok(Self(Arc::new(Parts { db, config, clock, metrics: Metrics::default(), wake, notify })))
     }
 
     /// The present moment, by the context's clock.

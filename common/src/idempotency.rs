@@ -72,11 +72,16 @@ impl Key {
     /// The text is empty, longer than 255 characters or holds something but visible ASCII.
     pub fn bind(keys: &Keyring, given: &str, owner: &str, route: &str, body: &[u8]) -> Result<Self, Refusal> {
         if given.is_empty() || given.len() > 255 || !given.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            let fault = Fault::at("", "idempotency.key", "Idempotency-Key is 1 to 255 visible ASCII characters.");
-            return Err(Refusal { faults: vec![fault], ..VALIDATION.refuse("The Idempotency-Key field is not valid.") });
+            let fault =
+                Fault::at("", "idempotency.key", "Idempotency-Key is 1 to 255 visible ASCII characters.");
+            return Err(Refusal {
+                faults: vec![fault],
+                ..VALIDATION.refuse("The Idempotency-Key field is not valid.")
+            });
         }
         let scope = [owner.as_bytes(), route.as_bytes(), given.as_bytes()];
-        let seals = keys.derive_all("idempotency").map(|(id, key)| (id.to_owned(), key.mac(&scope))).collect();
+        let seals =
+            keys.derive_all("idempotency").map(|(id, key)| (id.to_owned(), key.mac(&scope))).collect();
         let mut name = Vec::with_capacity(given.len() + owner.len() + route.len() + 24);
         for part in scope {
             name.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -130,7 +135,10 @@ pub async fn begin(tx: &mut PgConnection, now: DateTime<Utc>, key: &Key) -> Resu
                created_at = excluded.created_at, expires_at = excluded.expires_at
            WHERE k.outcome IS NULL OR k.expires_at <= excluded.created_at
            RETURNING true AS "fresh!""#,
-        &key.hash, &key.body, now, now + key.life,
+        &key.hash,
+        &key.body,
+        now,
+        now + key.life,
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -138,7 +146,8 @@ pub async fn begin(tx: &mut PgConnection, now: DateTime<Utc>, key: &Key) -> Resu
         return Ok(Begun::Fresh);
     }
     let saved = sqlx::query!(
-        r#"SELECT body_hash, outcome AS "outcome!" FROM idempotency_keys WHERE key_hash = $1"#, &key.hash,
+        r#"SELECT body_hash, outcome AS "outcome!" FROM idempotency_keys WHERE key_hash = $1"#,
+        &key.hash,
     )
     .fetch_one(tx)
     .await?;
@@ -146,7 +155,9 @@ pub async fn begin(tx: &mut PgConnection, now: DateTime<Utc>, key: &Key) -> Resu
         return Err(MISMATCH.refuse("This Idempotency-Key was sent before with another body.").into());
     }
     let outcome = key.open(&saved.outcome);
-    outcome.map(Begun::Replay).ok_or_else(|| LOST.refuse("The key that sealed the saved answer is gone.").into())
+    outcome
+        .map(Begun::Replay)
+        .ok_or_else(|| LOST.refuse("The key that sealed the saved answer is gone.").into())
 }
 
 /// Saves the outcome within the verb's transaction.
@@ -167,7 +178,8 @@ mod tests {
     use crate::secret::{hex, random};
 
     fn ring(ids: &str) -> Keyring {
-        let parts: Vec<String> = ids.chars().map(|id| format!("{id}:{}", hex(&[id as u8, 7].repeat(16)))).collect();
+        let parts: Vec<String> =
+            ids.chars().map(|id| format!("{id}:{}", hex(&[id as u8, 7].repeat(16)))).collect();
         Keyring::parse(&parts.join(",")).expect("ring")
     }
 

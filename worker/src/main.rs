@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<()> {
         };
         match cli.command {
             Command::Run(run) => {
-                keryu_common::telemetry::start(config.stage);
+                keryu_common::telemetry::start(&config.log, config.stage);
                 serve(Context::build(config)?, &run.shares()?, listener).await
             }
             Command::Bench(ask) => bench::run(config, ask).await,

@@ -1,0 +1,290 @@
+//! The OpenAPI document: what poem-openapi derives from the operations, completed with what it leaves
+//! out (security, every status, examples, closed bodies), and its page.
+
+use keryu_common::error::{Code, VALIDATION};
+use keryu_common::limit::LIMITED;
+use keryu_common::{Error, Result};
+use poem::{Endpoint, Response};
+use poem_openapi::OpenApiService;
+use serde_json::{Map, Value, json};
+
+use crate::edge::fixed::fixed;
+use crate::edge::problem::{
+    INTERNAL, MALFORMED, MEDIA, MEDIA_TYPE, METHOD, TIMEOUT, TOO_LARGE, UNAVAILABLE, kind,
+};
+use crate::operation::Security;
+
+/// The finished document.
+///
+/// # Errors
+/// A defect: an operation without a note.
+pub fn build() -> Result<Value> {
+    let service = OpenApiService::new(crate::operations(), "Keryu", env!("CARGO_PKG_VERSION"))
+        .description("User management: identity, verification, sign-in, profiles.");
+    let mut document: Value = serde_json::from_str(&service.spec()).map_err(Error::internal)?;
+    if let Some(schemas) = document.pointer_mut("/components/schemas") {
+        close_inputs(schemas);
+        if let Value::Object(schemas) = schemas {
+            schemas.insert("Problem".to_owned(), problem_schema());
+        }
+    }
+    document["components"]["securitySchemes"] = security_schemes();
+    let schemas = document["components"]["schemas"].clone();
+    for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            complete(operation, &schemas)?;
+        }
+    }
+    Ok(document)
+}
+
+/// Fields of every answer.
+const HEADERS: [(&str, &str); 3] = [
+    ("X-Request-Id", "The id given, or one made; `instance` of a problem names it."),
+    ("RateLimit-Policy", "The bucket, its calls (`q`) and its window in seconds (`w`)."),
+    ("RateLimit", "What is left (`r`) and the seconds until the window ends (`t`)."),
+];
+
+fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
+    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    let note = crate::notes().find(|note| note.operation == id);
+    let note = note.ok_or_else(|| Error::internal(format!("operation {id} has no note")))?;
+    operation["security"] = match note.security {
+        Security::Anonymous | Security::SecretPath => json!([]),
+        Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
+    };
+    let mut codes = vec![METHOD, LIMITED, INTERNAL, UNAVAILABLE];
+    if operation.get("requestBody").is_some() {
+        codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
+        example(&mut operation["requestBody"], schemas);
+    }
+    codes.extend_from_slice(note.refusals);
+    for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if response["description"].as_str().is_none_or(str::is_empty) {
+            response["description"] = json!("Done.");
+        }
+        example(response, schemas);
+    }
+    codes.sort_by_key(|code| (code.status, code.code));
+    for of_status in codes.chunk_by(|a, b| a.status == b.status) {
+        let status = of_status.first().map_or(500, |code| code.status);
+        operation["responses"][status.to_string()] = problem_response(of_status);
+    }
+    for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for (name, description) in HEADERS {
+            response["headers"][name] = json!({ "description": description, "schema": { "type": "string" } });
+        }
+    }
+    Ok(())
+}
+
+/// Copies the schema's example beside it.
+fn example(holder: &mut Value, schemas: &Value) {
+    for media in holder["content"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        let named = media["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        let schema = named.map_or(&media["schema"], |name| &schemas[name]);
+        if let Some(example) = schema.get("example").cloned() {
+            media["example"] = example;
+        }
+    }
+}
+
+fn problem_response(codes: &[Code]) -> Value {
+    let named: Vec<String> = codes.iter().map(|code| format!("`{}`: {}.", code.code, code.title)).collect();
+    let examples: Map<String, Value> =
+        codes.iter().map(|code| (code.code.to_owned(), json!({ "value": problem_example(code) }))).collect();
+    let mut response = json!({
+        "description": named.join(" "),
+        "content": { MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" }, "examples": examples } },
+    });
+    if codes.iter().any(|code| matches!(code.status, 429 | 503)) {
+        response["headers"] = json!({
+            "Retry-After": { "description": "Seconds to wait.", "required": true, "schema": { "type": "integer" } }
+        });
+    }
+    response
+}
+
+fn problem_example(code: &Code) -> Value {
+    let mut example = json!({
+        "type": kind(code.code), "title": code.title, "status": code.status, "detail": code.advice,
+        "instance": "urn:keryu:request:01990a5c-8e1f-7c52-b8a4-3a6f5d2e9c10", "code": code.code,
+    });
+    if code.code == VALIDATION.code {
+        example["errors"] =
+            json!([{ "pointer": "/name", "code": "field.unknown", "detail": "There is no such field." }]);
+    }
+    example
+}
+
+fn problem_schema() -> Value {
+    json!({
+        "type": "object", "description": "An error (RFC 9457). `docs/errors.md` lists the codes.",
+        "required": ["type", "title", "status", "detail", "instance", "code"],
+        "properties": {
+            "type": { "type": "string", "format": "uri" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "detail": { "type": "string" },
+            "instance": { "type": "string", "format": "uri" },
+            "code": { "type": "string", "description": "Stable; what programs go by." },
+            "help": { "type": "string", "format": "uri" },
+            "errors": { "type": "array", "items": {
+                "type": "object", "required": ["pointer", "code", "detail"],
+                "properties": {
+                    "pointer": { "type": "string", "description": "RFC 6901." },
+                    "code": { "type": "string" }, "detail": { "type": "string" },
+                },
+            } },
+            "debug": { "type": "string", "description": "In development only." },
+        },
+    })
+}
+
+fn security_schemes() -> Value {
+    json!({
+        "twilio_signature": {
+            "type": "apiKey", "in": "header", "name": "X-Twilio-Signature",
+            "description": "HMAC-SHA1 over the public URL and the form, as Twilio documents it.",
+        },
+    })
+}
+
+/// Bodies have no fields but those named, and a field that may be absent may be null.
+pub fn close_inputs(schemas: &mut Value) {
+    let inputs = schemas.as_object_mut().into_iter().flatten().filter(|(name, _)| name.ends_with("In"));
+    for (_, schema) in inputs.filter(|(_, schema)| schema["type"] == "object") {
+        schema["additionalProperties"] = json!(false);
+        let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
+        for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
+            if !required.iter().any(|known| known == name) && field.get("$ref").is_none() {
+                field["nullable"] = json!(true);
+            }
+        }
+    }
+}
+
+/// OpenAPI's `nullable` in the words of JSON Schema.
+pub fn nulls_as_types(schemas: &mut Value) {
+    match schemas {
+        Value::Object(schema) => {
+            if schema.get("nullable") == Some(&Value::Bool(true))
+                && let Some(kind) = schema.get("type").cloned()
+            {
+                schema.insert("type".to_owned(), json!([kind, "null"]));
+            }
+            schema.values_mut().for_each(nulls_as_types);
+        }
+        Value::Array(items) => items.iter_mut().for_each(nulls_as_types),
+        _ => {}
+    }
+}
+
+/// The document as it is committed.
+///
+/// # Errors
+/// As [`build`].
+pub fn text() -> Result<String> {
+    let mut text = serde_json::to_string_pretty(&build()?).map_err(Error::internal)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Serves the document.
+///
+/// # Errors
+/// As [`build`].
+pub fn json() -> Result<impl Endpoint<Output = Response>> {
+    let text = serde_json::to_string(&build()?).map_err(Error::internal)?;
+    Ok(fixed("application/json", text, None))
+}
+
+/// What the page of the document may load: itself.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                      img-src data:; font-src data:; connect-src 'self'; frame-ancestors 'none'";
+
+/// Serves the page: Swagger UI with the document inside, loading nothing.
+///
+/// # Errors
+/// As [`build`].
+pub fn page() -> Result<impl Endpoint<Output = Response>> {
+    let service = OpenApiService::new(crate::operations(), "Keryu", env!("CARGO_PKG_VERSION"));
+    // `<` would end the script it stands in
+    let finished = serde_json::to_string(&build()?).map_err(Error::internal)?.replace('<', "\\u003c");
+    let html = service.swagger_ui_html().replacen(&service.spec(), &finished, 1);
+    let html = [
+        ("\n<html charset=\"UTF-8\">", "<!doctype html>\n<html lang=\"en\">"),
+        ("<title>Swagger UI</title>", "<title>Keryu API</title>"),
+        // the badge of an outside validator, off
+        ("https://validator.swagger.io/validator", "none"),
+    ]
+    .into_iter()
+    .fold(html, |html, (from, to)| html.replace(from, to));
+    Ok(fixed("text/html; charset=utf-8", html, Some(POLICY)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_document_is_up_to_date() {
+        let kept =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap_or_default();
+        assert!(
+            kept == text().expect("document"),
+            "out of date: cargo run -p keryu-api -- openapi > api/openapi.json"
+        );
+    }
+
+    #[test]
+    fn every_operation_says_all_there_is_to_know() {
+        let document = build().expect("document");
+        let mut ids = std::collections::HashSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("item") {
+                let at = format!("{method} {path}");
+                for member in ["summary", "operationId", "security", "tags"] {
+                    assert!(operation.get(member).is_some_and(|it| it != ""), "{at}: {member}");
+                }
+                assert!(ids.insert(operation["operationId"].clone()), "{at}: the operation id is taken");
+                for status in ["405", "429", "500", "503"] {
+                    assert!(operation["responses"].get(status).is_some(), "{at}: {status}");
+                }
+                for holder in operation["responses"]
+                    .as_object()
+                    .expect("responses")
+                    .values()
+                    .chain(operation.get("requestBody"))
+                {
+                    for media in holder["content"].as_object().into_iter().flat_map(Map::values) {
+                        assert!(media.get("example").or(media.get("examples")).is_some(), "{at}: an example");
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_holds_the_finished_document_and_loads_nothing() {
+        let answer = page().expect("page").call(poem::Request::default()).await.expect("answer");
+        assert_eq!(answer.header("content-security-policy"), Some(POLICY));
+        let html = answer.into_body().into_string().await.expect("text");
+        assert!(html.contains("urn:keryu:problem:request.invalid"), "the finished document");
+        for loads in ["src=\"http", "href=\"http", "@import", "url(http", "validator.swagger.io"] {
+            assert!(!html.contains(loads), "{loads}");
+        }
+    }
+
+    #[test]
+    fn notes_are_of_operations() {
+        let document = build().expect("document").to_string();
+        for note in crate::notes() {
+            assert!(
+                document.contains(&format!("\"operationId\":\"{}\"", note.operation)),
+                "{}",
+                note.operation
+            );
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Health for whoever runs the process: alive, ready, and its metrics.
+
+use std::time::Duration;
+
+use keryu_common::{Error, telemetry};
+use poem::web::{Data, Json};
+use poem::{IntoResponse, Response, handler};
+use serde_json::json;
+
+use super::State;
+use super::problem::{Answer, Problem};
+
+/// How long a part may take to show that it answers.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The process runs.
+#[handler]
+pub fn alive() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+/// Whether requests can be served: not without Postgres; without Redis, degraded.
+#[handler]
+pub async fn ready(state: Data<&State>) -> Answer<Response> {
+    let (database, redis) =
+        tokio::join!(answers(telemetry::database_answers(&state.ctx.db)), answers(state.limiter.ping()));
+    if !database {
+        return Err(Problem(Error::Unavailable("Postgres does not answer".into())));
+    }
+    let status = if redis { "ok" } else { "degraded" };
+    Ok(Json(json!({ "status": status, "postgres": database, "redis": redis })).into_response())
+}
+
+async fn answers(ping: impl Future<Output = bool>) -> bool {
+    tokio::time::timeout(PATIENCE, ping).await.unwrap_or(false)
+}
+
+/// The metrics of this process, as Prometheus reads them.
+#[handler]
+pub fn metrics(state: Data<&State>) -> Response {
+    let text = state.ctx.metrics.render(&state.ctx.db);
+    Response::builder().content_type(telemetry::MEDIA_TYPE).body(text)
+}

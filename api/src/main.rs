@@ -1,0 +1,104 @@
+//! `keryu-api`: serves the HTTP API, and the commands around it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use keryu_api::{app, catalogue, document};
+use keryu_common::config::{Config, Source, Stage};
+use keryu_common::user::Identifier;
+use keryu_common::{Context, database, telemetry};
+use poem::listener::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long requests under way may take after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How long a connection may be silent.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// The HTTP API of Keryu. Settings come from the environment and the file named by KERYU_CONFIG.
+#[derive(Parser)]
+#[command(name = "keryu-api", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API (the default)
+    Serve,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Print the catalogue of error codes
+    #[command(hide = true)]
+    Errors,
+}
+
+fn main() -> ExitCode {
+    let command = Args::parse().command.unwrap_or(Command::Serve);
+    let done = match command {
+        Command::Openapi => document::text().map_err(Into::into).and_then(|text| print(&text)),
+        Command::Errors => print(&catalogue::page()),
+        Command::Serve => with_settings(serve),
+        Command::Migrate => with_settings(migrate),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("keryu-api: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    use std::io::Write;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the settings and runs `work` on them. Faulty settings: all of them on standard error, code 2.
+fn with_settings<F>(work: impl FnOnce(Config) -> F) -> anyhow::Result<ExitCode>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let config = match Config::read(&mut Source::open()) {
+        Ok(config) => config,
+        Err(faults) => {
+            eprintln!("keryu-api: {faults}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    telemetry::start(&config.log, config.stage);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn migrate(config: Config) -> anyhow::Result<()> {
+    database::migrate(&database::pool(&config)?).await?;
+    Ok(())
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let everywhere = IpAddr::V4(if config.stage == Stage::Production {
+        Ipv4Addr::UNSPECIFIED
+    } else {
+        Ipv4Addr::LOCALHOST
+    });
+    let address = (config.http.listen.unwrap_or(everywhere), config.http.port);
+    let ctx = Context::build(config)?;
+    tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    // the tables of the phone library take a moment to read: not on somebody's first request
+    tokio::task::spawn_blocking(|| Identifier::parse("+254712345678", None).is_ok());
+    let server = poem::Server::new(TcpListener::bind(address)).idle_timeout(IDLE);
+    server.run_with_graceful_shutdown(app(ctx)?, stop, Some(DRAIN)).await?;
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! What operations are declared with beside their types: groups, security, refusals, a 202.
+
+use keryu_common::error::Code;
+use poem::http::StatusCode;
+use poem::{IntoResponse, Response};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::ToJSON;
+use poem_openapi::{ApiResponse, Tags};
+
+/// Groups of operations.
+#[derive(Clone, Copy, Debug, Tags)]
+pub enum Tag {
+    /// Proving who someone is.
+    Auth,
+    /// What became of messages.
+    Deliveries,
+    /// Calls of message providers.
+    Webhooks,
+}
+
+/// What an operation asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Nothing.
+    Anonymous,
+    /// The signature of Twilio over URL and form.
+    TwilioSignature,
+    /// A secret in the path, for which OpenAPI has no word.
+    SecretPath,
+}
+
+/// What the types of an operation do not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Note {
+    /// Its `operation_id`.
+    pub operation: &'static str,
+    /// What it asks of its caller.
+    pub security: Security,
+    /// What it may refuse with, beyond what every operation may.
+    pub refusals: &'static [Code],
+}
+
+/// A 202 with a body: something follows.
+#[derive(Debug)]
+pub struct Accepted<T>(pub T);
+
+impl<T: ToJSON> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        poem::web::Json(self.0.to_json()).with_status(StatusCode::ACCEPTED).into_response()
+    }
+}
+
+impl<T: ToJSON> ApiResponse for Accepted<T> {
+    fn meta() -> MetaResponses {
+        let content =
+            vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema: T::schema_ref() }];
+        let response =
+            MetaResponse { description: "", status: Some(202), status_range: None, content, headers: vec![] };
+        MetaResponses { responses: vec![response] }
+    }
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
