@@ -3,6 +3,8 @@
 //! [`Answer`] goes out, and no reason in it holds the text, the code or the recipient.
 
 pub mod fake;
+#[cfg(test)]
+pub(crate) mod fake_http;
 pub mod gateway;
 pub mod http;
 pub mod inbox;
