@@ -134,11 +134,9 @@ impl Delivery<'_> {
                 None => Answer::retry("no such provider"),
             },
         };
-        if let Some(reason) = answer.reason() {
-            tracing::warn!(
-                job_id = %key, channel = self.opened.channel, attempt = self.opened.attempt,
-                outcome = answer.name(), reason, "a provider did not take a message"
-            );
+        // every answer is in its attempt row; what an operator must mend is worth a line besides
+        if let Answer::Misconfigured { reason } = &answer {
+            tracing::warn!(job_id = %key, channel = self.opened.channel, reason, "a provider is not set up right");
         }
         answer
     }
@@ -172,7 +170,7 @@ impl Delivery<'_> {
 
     /// Ends the delivery: trying again would not help. The job did its work, the row holds the reason.
     async fn fail(&self, reason: String) -> Verdict {
-        tracing::warn!(job_id = %self.lease.job_id, channel = self.opened.channel, reason, "a message failed");
+        tracing::warn!(job_id = %self.lease.job_id, channel = self.opened.channel, reason, "no message was made");
         let channel =
             if self.opened.channel == Channel::Email.name() { Channel::Email } else { Channel::Sms };
         let provider = self.ctx.notify.names(channel).first().copied().unwrap_or_default();

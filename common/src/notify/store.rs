@@ -1,7 +1,7 @@
 //! The SQL of deliveries: one statement a function, rows out, no decisions.
 //!
-//! `open` and `close` run on arrays, one statement and one commit for a whole batch. Their kept plans
-//! rest on the pool's `enable_seqscan = off`: one made while the tables were small would read them whole.
+//! `open` and `close` run on arrays, one statement and one commit for a whole batch. They want
+//! `enable_seqscan = off` on the pool: a plan kept from when the tables were small would read them whole.
 
 mod read;
 
