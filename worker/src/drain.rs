@@ -8,7 +8,7 @@ use keryu_common::job::{Queue, store};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
-use crate::registry::registry;
+use crate::registry::{Registry, registry};
 use crate::runner::{Runner, Shared};
 
 /// Runs due jobs, and what they lead to, until none is due. Answers with how many attempts ran.
@@ -16,9 +16,17 @@ use crate::runner::{Runner, Shared};
 /// # Errors
 /// The database does not answer.
 pub async fn due(ctx: &Context) -> keryu_common::Result<usize> {
+    due_of(ctx, registry()).await
+}
+
+/// As [`due`], of these kinds.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn due_of(ctx: &Context, registry: Registry) -> keryu_common::Result<usize> {
     let shared = Shared {
         ctx: ctx.clone(),
-        registry: Arc::new(registry()),
+        registry: Arc::new(registry),
         lease_id: keryu_common::id::ordered(ctx.now()),
         holds: keryu_common::job::Holds::default(),
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),

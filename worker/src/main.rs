@@ -10,7 +10,7 @@ use keryu_common::config::{Config, Source};
 use keryu_common::job::Queue;
 use keryu_worker::metrics::Metrics;
 use keryu_worker::worker::{Share, Worker};
-use keryu_worker::{bench, listen};
+use keryu_worker::{bench, listen, registry};
 
 #[derive(Parser)]
 #[command(version, about = "Keryu's worker: delivers codes and does all background work")]
@@ -90,7 +90,7 @@ fn main() -> anyhow::Result<()> {
 async fn serve(ctx: Context, shares: &[Share], listener: Option<SocketAddr>) -> anyhow::Result<()> {
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let worker = Worker::start(ctx.clone(), shares, metrics).await?;
+    let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");
     let health = worker.health();

@@ -1,7 +1,7 @@
 //! Slots, claims and verdicts of one queue. Knows the ledger; knows neither Redis nor apalis.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,8 +9,9 @@ use futures::task::AtomicWaker;
 use keryu_common::batch::Batcher;
 use keryu_common::job::store::{self, Claimed, Setback};
 use keryu_common::job::{Holds, Lease, Queue, Verdict};
-use keryu_common::{Context, secret};
+use keryu_common::{Context, database, secret};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
@@ -46,7 +47,7 @@ pub struct Runner {
     slots: Arc<Semaphore>,
     /// Pairs taken from a message that found no slot yet.
     waiting: AtomicUsize,
-    closing: AtomicBool,
+    closing: CancellationToken,
     /// Woken when a slot is given back: the pump's door may open.
     pub door: AtomicWaker,
     finisher: Batcher<Finished, ()>,
@@ -73,7 +74,7 @@ impl Runner {
             concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
             waiting: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
+            closing: CancellationToken::new(),
             door: AtomicWaker::new(),
             finisher,
         })
@@ -83,7 +84,7 @@ impl Runner {
     pub fn is_open(&self) -> bool {
         self.waiting.load(Ordering::Acquire) == 0
             && self.slots.available_permits() > 0
-            && !self.closing.load(Ordering::Acquire)
+            && !self.closing.is_cancelled()
     }
 
     /// How many jobs run.
@@ -109,7 +110,7 @@ impl Runner {
     /// Without Redis: fills the free slots straight from the ledger. Answers with how many started.
     pub async fn take_direct(self: &Arc<Self>) -> usize {
         let free = self.slots.available_permits().min(MOST_FINISHED);
-        if free == 0 || self.closing.load(Ordering::Acquire) {
+        if free == 0 || self.closing.is_cancelled() {
             return 0;
         }
         let Ok(permits) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(free).unwrap_or(1))
@@ -118,14 +119,29 @@ impl Runner {
         };
         let most = i64::try_from(free).unwrap_or(1);
         let Shared { ctx, lease_id, .. } = &self.shared;
-        match store::claim_direct(&ctx.db, self.queue, *lease_id, ctx.now(), most).await {
+        let (taken, at) = (self.shared.holds.now(), ctx.now());
+        let claimed = async {
+            let mut claimed = store::claim_direct(&ctx.db, self.queue, *lease_id, at, most).await?;
+            let rest = most - i64::try_from(claimed.len()).unwrap_or(most);
+            if rest > 0 {
+                // a moment of its own: those above start, whatever becomes of these
+                let at = at + chrono::TimeDelta::microseconds(1);
+                match store::claim_direct_serial(&ctx.db, self.queue, *lease_id, at, rest).await {
+                    Ok(serial) => claimed.extend(serial),
+                    Err(_) => self.disown(at),
+                }
+            }
+            Ok::<_, sqlx::Error>(claimed)
+        };
+        match claimed.await {
             Ok(claimed) => {
                 let count = claimed.len();
-                self.start(claimed, permits);
+                self.start(claimed, permits, taken);
                 count
             }
             Err(error) => {
                 tracing::warn!(queue = %self.queue, %error, "no claim without Redis");
+                self.disown(at);
                 0
             }
         }
@@ -133,10 +149,11 @@ impl Runner {
 
     /// At least one slot, and as many more as are free, up to `most`. None when closing.
     async fn permits(&self, most: usize) -> Option<OwnedSemaphorePermit> {
-        let mut permits = Arc::clone(&self.slots).acquire_owned().await.ok()?;
-        if self.closing.load(Ordering::Acquire) {
-            return None;
-        }
+        let mut permits = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return None,
+            permits = Arc::clone(&self.slots).acquire_owned() => permits.ok()?,
+        };
         let more = self.slots.available_permits().min(most - 1);
         if more > 0
             && let Ok(rest) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0))
@@ -148,11 +165,12 @@ impl Runner {
 
     async fn claim(self: &Arc<Self>, pairs: Vec<Pair>, permits: OwnedSemaphorePermit, serial: bool) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
-        let Shared { ctx, lease_id, metrics, freed, .. } = &self.shared;
+        let Shared { ctx, lease_id, metrics, freed, holds, .. } = &self.shared;
+        let (taken, at) = (holds.now(), ctx.now());
         let claimed = if serial {
-            store::claim_serial(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
+            store::claim_serial(&ctx.db, self.queue, *lease_id, at, &ids, &pushes).await
         } else {
-            store::claim(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
+            store::claim(&ctx.db, self.queue, *lease_id, at, &ids, &pushes).await
         };
         freed.notify_one();
         match claimed {
@@ -162,26 +180,49 @@ impl Runner {
                     // a paused queue or a taken serial key: the rows go back; all else is gone anyway
                     self.hand_back(&pairs).await;
                 }
-                self.start(claimed, permits);
+                self.start(claimed, permits, taken);
             }
             // the rows stay pushed and are pushed again after the queue's patience
-            Err(error) => tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim"),
+            Err(error) => {
+                tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim");
+                self.disown(at);
+            }
         }
     }
 
-    async fn hand_back(&self, pairs: &[Pair]) {
+    /// A claim that failed may have gone through with only its answer lost, and the lease that holds
+    /// those rows is renewed for as long as this process lives: they are given back, at once and once
+    /// more when the statement can no longer be under way.
+    fn disown(self: &Arc<Self>, claimed_at: DateTime<Utc>) {
+        let runner = Arc::clone(self);
+        tokio::spawn(async move {
+            let Shared { ctx, lease_id, .. } = &runner.shared;
+            for wait in [Duration::ZERO, database::STATEMENT_TIMEOUT] {
+                tokio::time::sleep(wait).await;
+                while let Err(error) =
+                    store::release_claim(&ctx.db, runner.queue, *lease_id, claimed_at).await
+                {
+                    tracing::debug!(%error, "a claim that failed is not given back yet");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        });
+    }
+
+    /// Pushed rows that will not be claimed here go back to the relay.
+    pub async fn hand_back(&self, pairs: &[Pair]) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
         if let Err(error) = store::unpush(&self.shared.ctx.db, &ids, &pushes).await {
             tracing::warn!(queue = %self.queue, %error, "not handed back: pushed again in time");
         }
     }
 
-    fn start(self: &Arc<Self>, claimed: Vec<Claimed>, mut permits: OwnedSemaphorePermit) {
+    fn start(self: &Arc<Self>, claimed: Vec<Claimed>, mut permits: OwnedSemaphorePermit, taken: u64) {
         for job in claimed {
             let permit = permits.split(1);
             let runner = Arc::clone(self);
             tokio::spawn(async move {
-                runner.run(job).await;
+                runner.run(job, taken).await;
                 drop(permit);
                 runner.door.wake();
             });
@@ -190,13 +231,16 @@ impl Runner {
         self.door.wake();
     }
 
-    async fn run(&self, claimed: Claimed) {
+    async fn run(&self, claimed: Claimed, taken: u64) {
         let Shared { ctx, registry, holds, metrics, .. } = &self.shared;
         let started = ctx.now();
-        let lease = Lease::new(&claimed, self.queue, holds.clone());
+        let lease = Lease::new(&claimed, self.queue, holds.clone(), taken);
         let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
         metrics.started(self.queue, (started - run_at.max(created_at)).to_std().unwrap_or_default());
         let (verdict, backoff) = match registry.find(&kind_name) {
+            _ if claimed.expires_at.is_some_and(|at| at <= started) => {
+                (Verdict::GiveUp("expired before it could run".to_owned()), None)
+            }
             Some(kind) => (kind.attempt(ctx, &lease, claimed).await, Some(kind.backoff)),
             None => (Verdict::GiveUp(format!("no handler for the kind {kind_name}")), None),
         };
@@ -219,7 +263,7 @@ impl Runner {
 
     async fn write_back(&self, back: Setback) {
         let Shared { ctx, lease_id, .. } = &self.shared;
-        while self.shared.holds.age() < self.queue.lease() * 2 / 3 {
+        while self.shared.holds.age() < self.queue.safe() {
             match store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
                 Ok(_) => return,
                 Err(error) => tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet"),
@@ -237,7 +281,7 @@ impl Runner {
 
     /// Takes no more, and waits until nothing runs or the time is up. Answers with what still runs.
     pub async fn drain(&self, patience: Duration) -> usize {
-        self.closing.store(true, Ordering::Release);
+        self.closing.cancel();
         let _ = tokio::time::timeout(patience, self.settle()).await;
         self.running()
     }
