@@ -16,11 +16,13 @@ use crate::runner::{Runner, Shared};
 /// # Errors
 /// The database does not answer.
 pub async fn due(ctx: &Context) -> keryu_common::Result<usize> {
+    let holds = keryu_common::job::Holds::default();
+    holds.renewed(std::time::Instant::now());
     let shared = Shared {
         ctx: ctx.clone(),
         registry: Arc::new(registry()),
         lease_id: keryu_common::id::ordered(ctx.now()),
-        holds: keryu_common::job::Holds::default(),
+        holds,
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
         freed: Arc::new(Notify::new()),
     };

@@ -246,6 +246,7 @@ pub async fn run(
         .with_config(config.clone())
         .with_codec(Wire)
         .poll_with_strategy(strategy);
+    tokio::spawn(lapse(redis.clone(), config.worker_metadata_key(&WorkerContext::new(&name))));
     let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(Door(runner));
     let result = worker
         .run_until(async move {
@@ -255,6 +256,12 @@ pub async fn run(
         .await;
     forget(redis, &config, &name).await;
     result.map_err(Into::into)
+}
+
+/// A killed worker cannot forget its metadata key: it lapses.
+async fn lapse(mut redis: ConnectionManager, key: String) {
+    tokio::time::sleep(Duration::from_secs(5)).await; // apalis has registered by then, or never will
+    let _: Result<i64, _> = redis::cmd("EXPIRE").arg(key).arg(86_400).query_async(&mut redis).await;
 }
 
 /// apalis leaves a metadata key behind at each start.

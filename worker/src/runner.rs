@@ -1,6 +1,7 @@
 //! Slots, claims and verdicts of one queue. Knows the ledger; knows neither Redis nor apalis.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Runner {
     /// Pairs taken from a message that found no slot yet.
     waiting: AtomicUsize,
     closing: AtomicBool,
+    /// What this process claimed or is about to: all else under its lease is a claim whose answer was lost.
+    held: Mutex<HashSet<Uuid>>,
     /// Woken when a slot is given back: the pump's door may open.
     pub door: AtomicWaker,
     finisher: Batcher<Finished, ()>,
@@ -59,6 +62,8 @@ struct Finished {
     started: DateTime<Utc>,
 }
 
+/// The wait before a verdict is written again that the database did not take.
+const AGAIN: Duration = Duration::from_millis(200);
 /// The most rows one finishing statement takes.
 const MOST_FINISHED: usize = 500;
 
@@ -74,6 +79,7 @@ impl Runner {
             slots: Arc::new(Semaphore::new(concurrency)),
             waiting: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            held: Mutex::default(),
             door: AtomicWaker::new(),
             finisher,
         })
@@ -81,9 +87,28 @@ impl Runner {
 
     /// Whether another message may be fetched: a slot is free and nothing waits for one.
     pub fn is_open(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) == 0
-            && self.slots.available_permits() > 0
-            && !self.closing.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Acquire) == 0 && self.slots.available_permits() > 0 && self.may_claim()
+    }
+
+    /// Not while closing, and not without the lease: what is claimed then would be reaped.
+    fn may_claim(&self) -> bool {
+        !self.closing.load(Ordering::Acquire) && self.shared.holds.age() < self.queue.lease() * 2 / 3
+    }
+
+    /// The jobs of this process.
+    pub fn held(&self) -> Vec<Uuid> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn hold(&self, ids: impl IntoIterator<Item = Uuid>) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+    }
+
+    fn let_go<'a>(&self, ids: impl IntoIterator<Item = &'a Uuid>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            held.remove(id);
+        }
     }
 
     /// How many jobs run.
@@ -109,7 +134,7 @@ impl Runner {
     /// Without Redis: fills the free slots straight from the ledger. Answers with how many started.
     pub async fn take_direct(self: &Arc<Self>) -> usize {
         let free = self.slots.available_permits().min(MOST_FINISHED);
-        if free == 0 || self.closing.load(Ordering::Acquire) {
+        if free == 0 || !self.may_claim() {
             return 0;
         }
         let Ok(permits) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(free).unwrap_or(1))
@@ -121,6 +146,7 @@ impl Runner {
         match store::claim_direct(&ctx.db, self.queue, *lease_id, ctx.now(), most).await {
             Ok(claimed) => {
                 let count = claimed.len();
+                self.hold(claimed.iter().map(|job| job.job_id));
                 self.start(claimed, permits);
                 count
             }
@@ -149,6 +175,7 @@ impl Runner {
     async fn claim(self: &Arc<Self>, pairs: Vec<Pair>, permits: OwnedSemaphorePermit, serial: bool) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
         let Shared { ctx, lease_id, metrics, freed, .. } = &self.shared;
+        self.hold(ids.iter().copied());
         let claimed = if serial {
             store::claim_serial(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
         } else {
@@ -159,13 +186,19 @@ impl Runner {
             Ok(claimed) => {
                 if claimed.len() < pairs.len() {
                     metrics.unclaimed(self.queue, pairs.len() - claimed.len());
+                    let got: HashSet<Uuid> = claimed.iter().map(|job| job.job_id).collect();
+                    self.let_go(ids.iter().filter(|id| !got.contains(id)));
                     // a paused queue or a taken serial key: the rows go back; all else is gone anyway
                     self.hand_back(&pairs).await;
                 }
                 self.start(claimed, permits);
             }
-            // the rows stay pushed and are pushed again after the queue's patience
-            Err(error) => tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim"),
+            // what was not claimed is pushed again after the queue's patience; what was, and its answer
+            // lost, is found under our lease and not among what we hold
+            Err(error) => {
+                self.let_go(&ids);
+                tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim");
+            }
         }
     }
 
@@ -181,7 +214,9 @@ impl Runner {
             let permit = permits.split(1);
             let runner = Arc::clone(self);
             tokio::spawn(async move {
+                let id = job.job_id;
                 runner.run(job).await;
+                runner.let_go(&[id]);
                 drop(permit);
                 runner.door.wake();
             });
@@ -217,14 +252,12 @@ impl Runner {
         self.write_back(back).await;
     }
 
+    /// Until it is written: the fence decides whether it still counts.
     async fn write_back(&self, back: Setback) {
         let Shared { ctx, lease_id, .. } = &self.shared;
-        while self.shared.holds.age() < self.queue.lease() * 2 / 3 {
-            match store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
-                Ok(_) => return,
-                Err(error) => tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet"),
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        while let Err(error) = store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
+            tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -243,29 +276,23 @@ impl Runner {
     }
 }
 
-/// The finish of many at once, tried for as long as the lease is ours.
+/// The finish of many at once, until it is written: the fence decides which still count.
 async fn finish(shared: Shared, done: Vec<Finished>) -> keryu_common::Result<Vec<()>> {
     let ids: Vec<Uuid> = done.iter().map(|f| f.job_id).collect();
     let attempts: Vec<i16> = done.iter().map(|f| f.attempt).collect();
     let started: Vec<DateTime<Utc>> = done.iter().map(|f| f.started).collect();
-    let Shared { ctx, lease_id, holds, .. } = &shared;
-    loop {
-        let written = store::complete(&ctx.db, *lease_id, ctx.now(), &ids, &attempts, &started).await;
-        match written {
-            Ok(rows) => {
-                if rows < ids.len() as u64 {
-                    tracing::warn!(
-                        late = ids.len() as u64 - rows,
-                        "finished after the lease was lost: not counted"
-                    );
-                }
-                return Ok(done.iter().map(|_| ()).collect());
-            }
-            Err(error) if holds.age() > Queue::Default.lease() => return Err(error.into()),
+    let Shared { ctx, lease_id, .. } = &shared;
+    let rows = loop {
+        match store::complete(&ctx.db, *lease_id, ctx.now(), &ids, &attempts, &started).await {
+            Ok(rows) => break rows,
             Err(error) => tracing::warn!(%error, jobs = ids.len(), "finish not written yet"),
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(AGAIN).await;
+    };
+    if rows < ids.len() as u64 {
+        tracing::warn!(late = ids.len() as u64 - rows, "finished after the lease was lost, or twice: not counted");
     }
+    Ok(done.iter().map(|_| ()).collect())
 }
 
 fn setback(

@@ -225,13 +225,15 @@ impl Lease {
     }
 }
 
-/// When the process last renewed its lease.
+/// When the process last renewed its lease; never, at first.
 #[derive(Clone, Debug)]
 pub struct Holds(Arc<(Instant, AtomicU64)>);
 
+const NEVER: u64 = u64::MAX;
+
 impl Default for Holds {
     fn default() -> Self {
-        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+        Self(Arc::new((Instant::now(), AtomicU64::new(NEVER))))
     }
 }
 
@@ -239,12 +241,15 @@ impl Holds {
     /// Notes a renewal that was *sent* at `at` (the earlier moment is the safe one).
     pub fn renewed(&self, at: Instant) {
         let millis = at.saturating_duration_since(self.0.0).as_millis();
-        self.0.1.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.1.store(u64::try_from(millis).unwrap_or(0), Ordering::Release);
     }
 
     /// Time since the last renewal.
     pub fn age(&self) -> Duration {
-        self.0.0.elapsed().saturating_sub(Duration::from_millis(self.0.1.load(Ordering::Relaxed)))
+        match self.0.1.load(Ordering::Acquire) {
+            NEVER => Duration::MAX,
+            millis => self.0.0.elapsed().saturating_sub(Duration::from_millis(millis)),
+        }
     }
 }
 
@@ -344,6 +349,7 @@ mod tests {
     #[test]
     fn a_lease_is_lost_before_somebody_else_may_have_the_job() {
         let holds = Holds::default();
+        assert!(holds.age() > Duration::from_secs(3600), "nothing is held before the first renewal");
         holds.renewed(Instant::now());
         assert!(holds.age() < Duration::from_secs(1));
         for queue in Queue::ALL {

@@ -161,13 +161,25 @@ pub async fn promote_due(tx: &mut PgConnection, now: DateTime<Utc>, most: i64) -
     .await
 }
 
-/// Pushed rows nobody claimed in time are handed back, to be pushed again under a new number.
-pub async fn unpush_stale(tx: &mut PgConnection, queue: Queue, before: DateTime<Utc>) -> Sql<u64> {
+/// Pushed rows nobody claimed in time are handed back, to be pushed again under a new number. The
+/// patience doubles with each push that led to no attempt: where all slots are taken, messages wait in
+/// Redis, and pushing more of them would not help.
+pub async fn unpush_stale(tx: &mut PgConnection, queue: Queue, now: DateTime<Utc>, patience: Duration) -> Sql<u64> {
     let done = sqlx::query!(
         "UPDATE jobs SET pushed = false
-         WHERE ready AND queue = $1 AND pushed AND state = 'available' AND pushed_at < $2",
-        queue.name(),
-        before,
+         WHERE ready AND queue = $1 AND pushed AND state = 'available'
+           AND pushed_at + make_interval(secs => $3 * 2 ^ least(greatest(push - attempt - 1, 0), 6)) < $2",
+        queue.name(), now, patience.as_secs_f64(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Hands every pushed, unclaimed row of a queue back: Redis forgot them.
+pub async fn unpush_all(tx: &mut PgConnection, queue: Queue) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE jobs SET pushed = false WHERE ready AND queue = $1 AND pushed AND state = 'available'", queue.name(),
     )
     .execute(tx)
     .await?;
@@ -465,6 +477,23 @@ pub async fn release(tx: impl PgExecutor<'_>, lease_id: Uuid) -> Sql<u64> {
                          error = 'the worker stopped during attempt ' || attempt
          WHERE ready AND pushed AND state = 'running' AND lease_id = $1",
         lease_id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Running rows under a lease that its holder does not know of (the answer to their claim was lost on
+/// the way) are available again.
+pub async fn release_unknown(
+    tx: impl PgExecutor<'_>, lease_id: Uuid, before: DateTime<Utc>, held: &[Uuid],
+) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE jobs SET state = 'available', pushed = false, lease_id = NULL,
+                         error = 'the answer to the claim of attempt ' || attempt || ' was lost'
+         WHERE ready AND pushed AND state = 'running' AND lease_id = $1 AND started_at < $2
+           AND NOT job_id = ANY($3)",
+        lease_id, before, held,
     )
     .execute(tx)
     .await?;
