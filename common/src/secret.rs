@@ -73,14 +73,14 @@ impl Keyring {
         )
     }
 
-    /// The key for one purpose under the secret named, if it is still known.
-    pub fn derive_with(&self, id: &str, purpose: &'static str) -> Option<Derived> {
-        self.0.iter().find(|key| key.id == id).map(|key| key.derive(purpose))
-    }
-
     /// Every key for one purpose with its id, newest first.
     pub fn derive_all(&self, purpose: &'static str) -> impl Iterator<Item = (&str, Derived)> {
         self.0.iter().map(move |key| (key.id.as_str(), key.derive(purpose)))
+    }
+
+    /// The key for one purpose under the secret named, if it is still known.
+    pub fn derive_with(&self, id: &str, purpose: &'static str) -> Option<Derived> {
+        self.0.iter().find(|key| key.id == id).map(|key| key.derive(purpose))
     }
 }
 

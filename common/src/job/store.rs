@@ -525,18 +525,15 @@ pub async fn try_lead(session: &mut PgConnection, queue: Queue) -> Sql<bool> {
     .await
 }
 
-/// Makes a session a relay's. Its statements walk the partial indexes; a fresh or fast-changing table
-/// has no statistics that would tell the planner so, and a sort of the backlog costs ten times more.
+/// Makes a session a relay's. Its statements walk the partial index in its order; sorting the backlog
+/// would cost ten times more, and a fast-changing table has no statistics that would say so.
 /// And the longest it may say nothing: a stalled leader loses the session, and the lead with it.
 pub async fn set_relay_session(session: &mut PgConnection, patience: Duration) -> Sql<()> {
     sqlx::query!(
         "SELECT set_config('idle_session_timeout', $1, false) AS idle,
                 set_config('idle_in_transaction_session_timeout', $1, false) AS in_transaction,
                 set_config('enable_sort', 'off', false) AS sort,
-                set_config('enable_seqscan', 'off', false) AS seqscan,
-                set_config('enable_bitmapscan', 'off', false) AS bitmapscan,
-                set_config('enable_hashjoin', 'off', false) AS hashjoin,
-                set_config('enable_mergejoin', 'off', false) AS mergejoin",
+                set_config('enable_bitmapscan', 'off', false) AS bitmapscan",
         format!("{}ms", patience.as_millis()),
     )
     .fetch_one(session)

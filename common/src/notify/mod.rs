@@ -216,6 +216,14 @@ pub async fn queue(tx: &mut PgConnection, ctx: &Context, client: &Client, order:
     Ok(delivery.delivery_id)
 }
 
+/// Marks deliveries whose time went by before a provider took them.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn expire(ctx: &Context) -> Result<u64> {
+    Ok(store::set_expired(&ctx.db, ctx.now()).await?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -117,6 +117,10 @@ pub struct Opened {
 /// Takes deliveries up: marks each open one `sending` and notes the attempt, or ends it where nothing
 /// is owed (time over, code used, nobody to send to). What is not open is left out. `sms` and `email`
 /// name the provider that comes first; none notes no attempt.
+///
+/// LATERAL with LIMIT, and `coalesce` around the state, leave the planner one way: probe each id. Without
+/// statistics it takes the state for a rare value and reads all deliveries first (measured: 620 µs a row
+/// in place of 30).
 pub async fn open(
     db: impl PgExecutor<'_>,
     now: DateTime<Utc>,
@@ -138,9 +142,9 @@ pub async fn open(
                             WHEN NOT d.sends THEN 'accepted'
                             ELSE 'sending' END)::delivery_state AS next
                FROM asked a
-               JOIN deliveries d ON d.delivery_id = a.id
+               CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.delivery_id = a.id LIMIT 1) d
                LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
-               WHERE d.state IN ('queued', 'sending', 'unknown')
+               WHERE coalesce(d.state IN ('queued', 'sending', 'unknown'), false)
            ), opened AS (
                UPDATE deliveries d
                SET state = f.next,
@@ -155,7 +159,7 @@ pub async fn open(
                                         ELSE concat_ws('; ', 'its time was over', d.reason) END
                FROM found f
                WHERE d.delivery_id = f.delivery_id AND d.created_at = f.created_at
-                 AND d.state IN ('queued', 'sending', 'unknown')
+                 AND coalesce(d.state IN ('queued', 'sending', 'unknown'), false)
                RETURNING d.delivery_id, d.created_at, d.kind, d.channel, d.recipient, d.language, d.purpose,
                          d.expires_at, d.state, d.provider, f.attempt, f.key_id, f.nonce, f.identifier,
                          f.challenge_purpose, f.digits
@@ -492,4 +496,17 @@ pub async fn list_accepted(db: impl PgExecutor<'_>, limit: i64) -> Sql<Vec<Shown
     )
     .fetch_all(db)
     .await
+}
+
+/// Ends what nobody took in time.
+pub async fn set_expired(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE deliveries SET state = 'expired', finished_at = $1,
+                               reason = concat_ws('; ', 'its time was over', reason)
+         WHERE expires_at <= $1 AND state IN ('queued', 'sending', 'unknown')",
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
 }

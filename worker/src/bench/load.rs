@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use keryu_common::job::store::NewJob;
 use keryu_common::job::{self, Noop, Terms, store};
+use keryu_common::auth::otp;
 use keryu_common::{Context, id, notify};
 
 use super::{Ask, Kind};
@@ -29,7 +30,7 @@ async fn batch(ctx: &Context, kind: Kind, count: usize) -> anyhow::Result<Vec<Ne
         }
         Kind::Deliver => {
             let mut jobs = Vec::with_capacity(count);
-            for delivery_id in notify::sample(ctx, count).await? {
+            for delivery_id in otp::sample::deliveries(ctx, count).await? {
                 jobs.push(job::row(now, &notify::DeliverMessage { delivery_id }, Terms::default())?);
             }
             jobs

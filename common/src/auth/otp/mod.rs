@@ -6,6 +6,7 @@
 
 mod budget;
 mod code;
+pub mod sample;
 mod store;
 
 use std::time::Duration;
@@ -21,12 +22,13 @@ pub use code::{Seed, code};
 
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
-use crate::error::{Code, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::job::Queue;
 use crate::notify::{self, Message, Order};
 use crate::secret::{self, sha256};
 use crate::user::{Channel, Identifier};
-use crate::{id, idempotency};
+use crate::idempotency::{self, Begun};
+use crate::id;
 
 /// Too soon after the last send.
 pub const COOLDOWN: Code = Code {
@@ -154,27 +156,36 @@ pub async fn request(
     let hash = identifier_hash(ctx, &ask.identifier);
     let mut tx = ctx.db.begin().await?;
     if let Some(key) = key
-        && let Some(saved) = idempotency::begin(&mut tx, now, key).await?
+        && let Begun::Replay(outcome) = idempotency::begin(&mut tx, now, key).await?
     {
-        return saved.decode();
+        return serde_json::from_slice(&outcome).map_err(Error::internal);
     }
     let budget = store::lock_budget(&mut tx, &hash, now, &ask.identifier).await?;
-    let verdict = budget.spend(now, config);
-    let refusal = match verdict {
-        Ok(_) => sms_refusal(ctx, &mut tx, &ask, budget.user_id, now).await?,
-        Err(refusal) => Some(refusal),
+    let (spent, withheld) = match budget.spend(now, config) {
+        Ok(spent) => sms_verdict(ctx, &mut tx, &ask, budget.user_id, now).await?.map_or_else(
+            |refusal| (Err(refusal), false),
+            |within| (Ok(spent), !within),
+        ),
+        Err(refusal) => (Err(refusal), false),
     };
     let line = line(client, "otp.requested", &hash, now, json!({
         "purpose": ask.purpose.name(), "channel": ask.identifier.channel().name(),
-        "refused": refusal.as_ref().map(|refusal| refusal.code),
+        "refused": spent.as_ref().err().map(|refusal| refusal.code),
     }));
-    let (Ok(spent), None) = (verdict, &refusal) else {
-        audit::note(&mut tx, line).await?;
-        tx.commit().await?;
-        return Err(refusal.unwrap_or_else(|| BUDGET.refuse("Too many codes were asked for.")).into());
+    let spent = match spent {
+        Ok(spent) => spent,
+        Err(refusal) => {
+            audit::note(&mut tx, line).await?;
+            tx.commit().await?;
+            return Err(refusal.into());
+        }
     };
     let challenge = challenge(ctx, client, &ask, budget.user_id, now);
-    let (delivery, job) = notify::prepare(ctx, client, order(&ask, &challenge, client))?;
+    let (delivery, mut job) = notify::rows(now, client, order(&ask, &challenge, client))?;
+    if withheld {
+        // the receipt ends as expired, whoever asked
+        job.run_at = challenge.expires_at;
+    }
     store::insert_request(&mut tx, &hash, &spent, &challenge, &line, &delivery, &job).await?;
     let issued = Issued {
         challenge_id: challenge.challenge_id,
@@ -183,7 +194,8 @@ pub async fn request(
         delivery_id: delivery.delivery_id,
     };
     if let Some(key) = key {
-        idempotency::finish(&mut tx, now, key, &issued).await?;
+        let outcome = serde_json::to_vec(&issued).map_err(Error::internal)?;
+        idempotency::finish(&mut tx, key, &outcome).await?;
     }
     tx.commit().await?;
     ctx.wake.queue(Queue::Critical);
@@ -267,7 +279,6 @@ fn challenge(ctx: &Context, client: &Client, ask: &Ask, user_id: Option<Uuid>, n
         nonce: secret::random::<16>(),
         digits: i16::from(config.digits),
         client: client.key(),
-        created_at: now,
         expires_at: now + TimeDelta::from_std(config.life_of(ask.purpose)).unwrap_or_default(),
     }
 }
@@ -292,19 +303,20 @@ fn order(ask: &Ask, challenge: &store::NewChallenge, client: &Client) -> Order {
     }
 }
 
-/// Spends one of the day's text messages; over budget, codes for newcomers are refused, known or not.
-async fn sms_refusal(
+/// Spends one of the day's text messages; true while they last. Over budget, newcomers are refused,
+/// known or not; who signs in gets the usual answer and no message.
+async fn sms_verdict(
     ctx: &Context, tx: &mut sqlx::PgConnection, ask: &Ask, user_id: Option<Uuid>, now: DateTime<Utc>,
-) -> Result<Option<Refusal>> {
-    let config = &ctx.config.otp;
-    let (Channel::Sms, Some(limits)) = (ask.identifier.channel(), &config.sms) else { return Ok(None) };
+) -> Result<Result<bool, Refusal>> {
+    let (Channel::Sms, Some(limits)) = (ask.identifier.channel(), &ctx.config.otp.sms) else { return Ok(Ok(true)) };
     let [shard] = secret::random::<1>();
     let prefix: String = ask.identifier.as_str().chars().take(5).collect();
     let sent = store::spend_sms(tx, now, &prefix, i16::from(shard % 16)).await?;
-    if limits.allow(&sent, user_id.is_some()) {
-        return Ok(None);
+    let within = limits.allow(&sent, user_id.is_some());
+    if !within && ask.purpose == Purpose::Register {
+        return Ok(Err(SMS_BUDGET.refuse_for("The text messages of the day are used up.", until_midnight(now))));
     }
-    Ok(Some(SMS_BUDGET.refuse_for("The text messages of the day are used up.", until_midnight(now))))
+    Ok(Ok(within))
 }
 
 fn until_midnight(now: DateTime<Utc>) -> Duration {

@@ -1,2 +1,0 @@
-//! The development supervisor.
-fn main() {}
