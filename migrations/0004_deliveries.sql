@@ -37,7 +37,7 @@ SELECT ensure_partitions('deliveries', 'month', 2, now());
 
 CREATE TABLE delivery_attempts (
     delivery_id uuid NOT NULL,
-    attempt     smallint NOT NULL, -- the job's attempt at whose claim the call was made
+    attempt     smallint NOT NULL, -- which try of the delivery, from 1
     step        smallint NOT NULL, -- which provider in the order of failover, from 0
     provider    text NOT NULL,
     started_at  timestamptz NOT NULL,

@@ -228,11 +228,17 @@ impl Runner {
         }
     }
 
+    /// Waits until nothing runs.
+    pub async fn settle(&self) {
+        let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
+        // closed only with the runner
+        let _ = self.slots.acquire_many(all).await;
+    }
+
     /// Takes no more, and waits until nothing runs or the time is up. Answers with what still runs.
     pub async fn drain(&self, patience: Duration) -> usize {
         self.closing.store(true, Ordering::Release);
-        let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(patience, self.slots.acquire_many(all)).await;
+        let _ = tokio::time::timeout(patience, self.settle()).await;
         self.running()
     }
 }

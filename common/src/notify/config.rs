@@ -43,7 +43,7 @@ impl Config {
             twilio,
             gateway,
             gateway_secret: webhook_secret(source, stage),
-            sms_order: order(source, configured),
+            sms_order: order(source, stage, configured),
             inbox: stage == Stage::Development,
             templates: templates(source),
             stand_in: None,
@@ -120,7 +120,7 @@ fn webhook_secret(source: &mut Source, stage: Stage) -> Option<Secret> {
     Some(Secret::new(secret))
 }
 
-fn order(source: &mut Source, configured: Vec<&'static str>) -> Vec<&'static str> {
+fn order(source: &mut Source, stage: Stage, configured: Vec<&'static str>) -> Vec<&'static str> {
     let Some(text) = source.find::<String>("SMS_PROVIDERS") else { return configured };
     let mut order = Vec::new();
     for wanted in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -128,6 +128,9 @@ fn order(source: &mut Source, configured: Vec<&'static str>) -> Vec<&'static str
         match known {
             None => source.fault(format!("SMS_PROVIDERS: {wanted} is none of twilio, http, inbox")),
             Some(name) if order.contains(&name) => source.fault(format!("SMS_PROVIDERS: names {name} twice")),
+            Some(inbox::NAME) if stage == Stage::Production => {
+                source.fault("SMS_PROVIDERS: the inbox is for development");
+            }
             Some(name) if name != inbox::NAME && !configured.contains(&name) => {
                 source.fault(format!("SMS_PROVIDERS: names {name}, which is not configured"));
             }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::jobs::{Recipe, Text, minutes, render};
+use super::compose::{Recipe, Text, minutes, render};
 use super::{NOT_FOUND, store};
 use crate::auth::otp::Seed;
 use crate::config::Stage;

@@ -6,14 +6,14 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::State;
+use super::compose::{Text, compose};
 use super::store::{self, Closed, Opened};
-use super::template::{Facts, MailText};
-use super::{Message, State};
-use crate::auth::otp::{self, Seed};
-use crate::config::Config;
+use super::template::MailText;
 use crate::context::Context;
 use crate::job::{Backoff, Job, Lease, Queue, Verdict};
 use crate::provider::{Answer, Mail, PATIENCE, Sms};
@@ -38,7 +38,7 @@ impl Job for DeliverMessage {
         if !lease.holds() {
             return not_held();
         }
-        let opened = match ctx.notify.take_up(self.delivery_id, lease.attempt, ctx.now()).await {
+        let opened = match ctx.notify.take_up(self.delivery_id, ctx.now()).await {
             Ok(Some(opened)) if opened.state == State::Sending.name() => opened,
             Ok(_) => return Verdict::Done,
             Err(error) => return error.into(),
@@ -57,88 +57,6 @@ fn not_held() -> Verdict {
         after: Duration::from_secs(1),
         reason: "the worker could not renew its lease".to_owned(),
     }
-}
-
-/// What is said, by channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Text {
-    /// Text message.
-    Sms(String),
-    /// Mail.
-    Mail(MailText),
-}
-
-/// What a text is made from, besides settings.
-pub(super) struct Recipe<'a> {
-    pub kind: &'a str,
-    pub channel: &'a str,
-    pub language: &'a str,
-    pub purpose: Option<&'a str>,
-    /// None where the message carries no code.
-    pub seed: Option<Seed>,
-    pub minutes: i64,
-}
-
-/// Renders a message. The code is derived here, and lives as long as the text.
-pub(super) fn render(config: &Config, recipe: &Recipe<'_>) -> Result<(Channel, Text), String> {
-    let message = Message::named(recipe.kind).ok_or_else(|| format!("{} is not a message", recipe.kind))?;
-    let code = match (&recipe.seed, message) {
-        (Some(seed), Message::OtpCode) => {
-            let code = otp::code(&config.keys, seed);
-            code.ok_or("KERYU_SECRET_KEY no longer holds the key this code was made with")?
-        }
-        (None, Message::OtpCode) => return Err("its challenge is gone".to_owned()),
-        (_, Message::AccountExists) => String::new(),
-    };
-    let facts = Facts {
-        name: &config.notify.name,
-        code: &code,
-        minutes: recipe.minutes,
-        purpose: recipe.purpose.unwrap_or_default(),
-        support: config.support_url.as_deref(),
-    };
-    let templates = &config.notify.templates;
-    // a template's error may quote what it was given
-    let broken = |_| format!("the template of {} does not render", message.name());
-    match recipe.channel {
-        "email" => {
-            let mail = templates.mail(message, recipe.language, &facts).map_err(broken)?;
-            Ok((Channel::Email, Text::Mail(mail)))
-        }
-        _ => Ok((Channel::Sms, Text::Sms(templates.sms(message, recipe.language, &facts).map_err(broken)?))),
-    }
-}
-
-/// Minutes from one moment to another, rounded up.
-pub(super) fn minutes(from: chrono::DateTime<chrono::Utc>, to: chrono::DateTime<chrono::Utc>) -> i64 {
-    ((to - from).num_milliseconds() + 59_999).div_euclid(60_000).max(1)
-}
-
-fn compose(
-    config: &Config,
-    opened: &Opened,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Result<(Channel, Text), String> {
-    let seed =
-        match (&opened.key_id, &opened.nonce, &opened.challenge_purpose, &opened.identifier, opened.digits) {
-            (Some(key_id), Some(nonce), Some(purpose), Some(identifier), Some(digits)) => Some(Seed {
-                key_id: key_id.clone(),
-                nonce: nonce.clone(),
-                purpose: purpose.clone(),
-                identifier: identifier.clone(),
-                digits,
-            }),
-            _ => None,
-        };
-    let recipe = Recipe {
-        kind: &opened.kind,
-        channel: &opened.channel,
-        language: &opened.language,
-        purpose: opened.purpose.as_deref(),
-        seed,
-        minutes: minutes(now, opened.expires_at),
-    };
-    render(config, &recipe)
 }
 
 /// One run of the job on a delivery that is open.
@@ -162,7 +80,7 @@ impl Delivery<'_> {
                 let note = store::insert_attempt(
                     &self.ctx.db,
                     self.opened.delivery_id,
-                    self.lease.attempt,
+                    self.opened.attempt,
                     number,
                     provider,
                     started_at,
@@ -216,11 +134,9 @@ impl Delivery<'_> {
                 None => Answer::retry("no such provider"),
             },
         };
-        if let Some(reason) = answer.reason() {
-            tracing::warn!(
-                job_id = %key, channel = self.opened.channel, attempt = self.lease.attempt,
-                outcome = answer.name(), reason, "a provider did not take a message"
-            );
+        // every answer is in its attempt row; what an operator must mend is worth a line besides
+        if let Answer::Misconfigured { reason } = &answer {
+            tracing::warn!(job_id = %key, channel = self.opened.channel, reason, "a provider is not set up right");
         }
         answer
     }
@@ -228,7 +144,7 @@ impl Delivery<'_> {
     async fn close(
         &self,
         step: i16,
-        started_at: chrono::DateTime<chrono::Utc>,
+        started_at: DateTime<Utc>,
         provider: &'static str,
         answer: &Answer,
         state: State,
@@ -240,7 +156,7 @@ impl Delivery<'_> {
         let end = Closed {
             delivery_id: self.opened.delivery_id,
             created_at: self.opened.created_at,
-            attempt: self.lease.attempt,
+            attempt: self.opened.attempt,
             step,
             started_at,
             outcome: answer.name(),
@@ -254,7 +170,7 @@ impl Delivery<'_> {
 
     /// Ends the delivery: trying again would not help. The job did its work, the row holds the reason.
     async fn fail(&self, reason: String) -> Verdict {
-        tracing::warn!(job_id = %self.lease.job_id, channel = self.opened.channel, reason, "a message failed");
+        tracing::warn!(job_id = %self.lease.job_id, channel = self.opened.channel, reason, "no message was made");
         let channel =
             if self.opened.channel == Channel::Email.name() { Channel::Email } else { Channel::Sms };
         let provider = self.ctx.notify.names(channel).first().copied().unwrap_or_default();
@@ -308,3 +224,6 @@ fn verdict(answer: Answer) -> Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

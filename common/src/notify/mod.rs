@@ -1,10 +1,11 @@
 //! Messages to people: which there are, how one is asked for, and what became of it. SQL in `store`,
-//! the sending in `jobs`, texts in `template`, settings in `config`; `receipt`, `inbox` and `view` are
+//! the sending in `jobs`, the texts in `compose` and `template`, settings in `config`; `receipt`, `inbox` and `view` are
 //! the three ways to look at a delivery, `webhook` takes what providers report. No HTTP server here.
 //!
-//! A code is derived where it is sent (`jobs`) and where development looks at it (`inbox`), and never
-//! kept: rows and payloads hold ids.
+//! A code is derived when it is sent and when development looks at it, and never kept: rows and
+//! payloads hold ids.
 
+mod compose;
 pub mod config;
 pub mod courier;
 pub mod inbox;

@@ -89,3 +89,6 @@ pub fn next_step(state: State) -> &'static str {
         State::Unknown => "It may have arrived; it is being sent again.",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,15 @@
 //! The SQL of deliveries: one statement a function, rows out, no decisions.
 //!
-//! `open` and `close` run on arrays, one statement and one commit for a whole batch. Their kept plans
-//! rest on the pool's `enable_seqscan = off`: one made while the tables were small would read them whole.
+//! `open` and `close` run on arrays, one statement and one commit for a whole batch. They want
+//! `enable_seqscan = off` on the pool: a plan kept from when the tables were small would read them whole.
+
+mod read;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
+
+pub use read::*;
 
 use crate::job::store::NewJob;
 
@@ -100,6 +104,8 @@ pub struct Opened {
     pub expires_at: DateTime<Utc>,
     /// `sending`: to be sent now, its attempt noted. Else nothing is owed any more.
     pub state: String,
+    /// Which try this is, from 1.
+    pub attempt: i16,
     /// When this step began: part of the attempt's key.
     pub started_at: DateTime<Utc>,
     /// The challenge's key.
@@ -125,34 +131,31 @@ pub async fn open(
     db: impl PgExecutor<'_>,
     now: DateTime<Utc>,
     ids: &[Uuid],
-    attempts: &[i16],
     sms: Option<&str>,
     email: Option<&str>,
 ) -> Sql<Vec<Opened>> {
     sqlx::query_as!(
         Opened,
-        r#"WITH asked AS (
-               SELECT id, attempt FROM unnest($1::uuid[], $2::smallint[]) AS a(id, attempt)
-           ), found AS (
-               SELECT d.delivery_id, d.created_at, a.attempt,
-                      c.key_id, c.nonce, c.identifier, c.purpose AS challenge_purpose, c.digits,
+        r#"WITH found AS (
+               SELECT d.delivery_id, d.created_at, c.key_id, c.nonce, c.identifier,
+                      c.purpose AS challenge_purpose, c.digits,
                       (CASE WHEN c.used_at IS NOT NULL AND d.attempts > 0 THEN 'delivered'
-                            WHEN c.used_at IS NOT NULL OR d.expires_at <= $3
+                            WHEN c.used_at IS NOT NULL OR d.expires_at <= $2
                                  OR (d.kind = 'otp_code' AND c.challenge_id IS NULL) THEN 'expired'
                             WHEN NOT d.sends THEN 'accepted'
                             ELSE 'sending' END)::delivery_state AS next
-               FROM asked a
-               CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.delivery_id = a.id LIMIT 1) d
+               FROM unnest($1::uuid[]) AS asked(id)
+               CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.delivery_id = asked.id LIMIT 1) d
                LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
                WHERE coalesce(d.state IN ('queued', 'sending', 'unknown'), false)
            ), opened AS (
                UPDATE deliveries d
                SET state = f.next,
-                   opened_at = coalesce(d.opened_at, $3),
+                   opened_at = coalesce(d.opened_at, $2),
                    attempts = CASE WHEN f.next = 'sending' THEN d.attempts + 1 ELSE d.attempts END,
-                   provider = CASE WHEN f.next <> 'sending' THEN d.provider WHEN d.channel = 'sms' THEN $4 ELSE $5 END,
-                   accepted_at = CASE WHEN f.next = 'accepted' THEN $3 ELSE d.accepted_at END,
-                   finished_at = CASE WHEN f.next = 'sending' THEN NULL ELSE $3 END,
+                   provider = CASE WHEN f.next <> 'sending' THEN d.provider WHEN d.channel = 'sms' THEN $3 ELSE $4 END,
+                   accepted_at = CASE WHEN f.next = 'accepted' THEN $2 ELSE d.accepted_at END,
+                   finished_at = CASE WHEN f.next = 'sending' THEN NULL ELSE $2 END,
                    reason = CASE f.next WHEN 'sending' THEN d.reason
                                         WHEN 'delivered' THEN 'its code was used'
                                         WHEN 'accepted' THEN 'nobody has this identifier: nothing is sent'
@@ -161,20 +164,21 @@ pub async fn open(
                WHERE d.delivery_id = f.delivery_id AND d.created_at = f.created_at
                  AND coalesce(d.state IN ('queued', 'sending', 'unknown'), false)
                RETURNING d.delivery_id, d.created_at, d.kind, d.channel, d.recipient, d.language, d.purpose,
-                         d.expires_at, d.state, d.provider, f.attempt, f.key_id, f.nonce, f.identifier,
+                         d.expires_at, d.state, d.provider, d.attempts, f.key_id, f.nonce, f.identifier,
                          f.challenge_purpose, f.digits
            ), noted AS (
                INSERT INTO delivery_attempts (delivery_id, attempt, step, provider, started_at)
-               SELECT delivery_id, attempt, 0, provider, $3 FROM opened
+               SELECT delivery_id, attempts, 0, provider, $2 FROM opened
                WHERE state = 'sending' AND provider IS NOT NULL
            )
            SELECT delivery_id AS "delivery_id!", created_at AS "created_at!", kind AS "kind!",
                   channel AS "channel!", recipient AS "recipient!", language AS "language!", purpose AS "purpose?",
-                  expires_at AS "expires_at!", state::text AS "state!", $3 AS "started_at!",
+                  expires_at AS "expires_at!", state::text AS "state!",
+                  attempts AS "attempt!", $2 AS "started_at!",
                   key_id AS "key_id?", nonce AS "nonce?", identifier AS "identifier?",
                   challenge_purpose AS "challenge_purpose?", digits AS "digits?"
            FROM opened"#,
-        ids, attempts, now, sms, email,
+        ids, now, sms, email,
     )
     .fetch_all(db)
     .await
@@ -187,7 +191,7 @@ pub struct Closed {
     pub delivery_id: Uuid,
     /// Its partition.
     pub created_at: DateTime<Utc>,
-    /// The job's attempt.
+    /// Which try, from 1.
     pub attempt: i16,
     /// Which provider in the order of failover.
     pub step: i16,
@@ -294,150 +298,6 @@ pub async fn set_reported(
     .await
 }
 
-/// What a receipt is made from.
-#[derive(Clone, Debug)]
-pub struct Receipted {
-    /// `sms` or `email`.
-    pub channel: String,
-    /// What the code is for.
-    pub purpose: Option<String>,
-    /// As the row says.
-    pub state: String,
-    /// Tries so far.
-    pub attempts: i16,
-    /// When a worker first took it up.
-    pub opened_at: Option<DateTime<Utc>>,
-    /// Of no use after.
-    pub expires_at: DateTime<Utc>,
-    /// Whether its code was proved.
-    pub proved: bool,
-    /// By which way the identifier asked for is reached.
-    pub asked_channel: Option<String>,
-}
-
-/// The delivery behind a receipt.
-pub async fn find_receipt(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Option<Receipted>> {
-    sqlx::query_as!(
-        Receipted,
-        r#"SELECT d.channel AS "channel!", d.purpose AS "purpose?", d.state::text AS "state!",
-                  d.attempts AS "attempts!", d.opened_at AS "opened_at?", d.expires_at AS "expires_at!",
-                  c.used_at IS NOT NULL AS "proved!", c.channel AS "asked_channel?"
-           FROM deliveries d LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
-           WHERE d.delivery_id = $1"#,
-        delivery_id,
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// A delivery as operators see it; the recipient is masked by who shows it.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Which.
-    pub delivery_id: Uuid,
-    /// When it was asked for.
-    pub created_at: DateTime<Utc>,
-    /// `otp_code`, ...
-    pub kind: String,
-    /// `sms` or `email`.
-    pub channel: String,
-    /// Whole.
-    pub recipient: String,
-    /// Wanted.
-    pub language: String,
-    /// What the code is for.
-    pub purpose: Option<String>,
-    /// Whether a provider is called.
-    pub sends: bool,
-    /// As the row says.
-    pub state: String,
-    /// Tries so far.
-    pub attempts: i16,
-    /// The last one called.
-    pub provider: Option<String>,
-    /// Its name for the message.
-    pub provider_id: Option<String>,
-    /// Why it is where it is.
-    pub reason: Option<String>,
-    /// Of no use after.
-    pub expires_at: DateTime<Utc>,
-    /// When a provider took it.
-    pub accepted_at: Option<DateTime<Utc>>,
-    /// When nothing more was owed.
-    pub finished_at: Option<DateTime<Utc>>,
-    /// The request that asked.
-    pub request_id: Option<String>,
-}
-
-/// Deliveries before a place in the order, newest first.
-pub async fn list(
-    db: impl PgExecutor<'_>,
-    limit: i64,
-    before_at: DateTime<Utc>,
-    before_id: Uuid,
-) -> Sql<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"SELECT delivery_id, created_at, kind, channel, recipient, language, purpose, sends,
-                  state::text AS "state!", attempts, provider, provider_id, reason, expires_at, accepted_at,
-                  finished_at, request_id
-           FROM deliveries WHERE (created_at, delivery_id) < ($1, $2)
-           ORDER BY created_at DESC, delivery_id DESC LIMIT $3"#,
-        before_at,
-        before_id,
-        limit,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// One delivery.
-pub async fn find(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Option<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"SELECT delivery_id, created_at, kind, channel, recipient, language, purpose, sends,
-                  state::text AS "state!", attempts, provider, provider_id, reason, expires_at, accepted_at,
-                  finished_at, request_id
-           FROM deliveries WHERE delivery_id = $1"#,
-        delivery_id,
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// One provider call.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// The job's attempt.
-    pub attempt: i16,
-    /// Which provider in the order of failover, from 0.
-    pub step: i16,
-    /// Which was called.
-    pub provider: String,
-    /// Before the call.
-    pub started_at: DateTime<Utc>,
-    /// After it; none: the outcome is not known.
-    pub finished_at: Option<DateTime<Utc>>,
-    /// `accepted`, `retry`, `unknown`, `give_up`, `misconfigured`.
-    pub outcome: Option<String>,
-    /// The provider's name for the message.
-    pub provider_id: Option<String>,
-    /// Why not accepted.
-    pub reason: Option<String>,
-}
-
-/// The provider calls of a delivery, in their order.
-pub async fn list_attempts(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Vec<Attempt>> {
-    sqlx::query_as!(
-        Attempt,
-        "SELECT attempt, step, provider, started_at, finished_at, outcome, provider_id, reason
-         FROM delivery_attempts WHERE delivery_id = $1 ORDER BY started_at, step",
-        delivery_id,
-    )
-    .fetch_all(db)
-    .await
-}
-
 /// Puts a delivery back at its beginning, unless its time is over or nobody would be sent anything.
 pub async fn set_queued(tx: &mut PgConnection, delivery_id: Uuid, now: DateTime<Utc>) -> Sql<u64> {
     let done = sqlx::query!(
@@ -449,53 +309,6 @@ pub async fn set_queued(tx: &mut PgConnection, delivery_id: Uuid, now: DateTime<
     .execute(tx)
     .await?;
     Ok(done.rows_affected())
-}
-
-/// A message the development inbox shows.
-#[derive(Clone, Debug)]
-pub struct Shown {
-    /// Whole: development only.
-    pub recipient: String,
-    /// `sms` or `email`.
-    pub channel: String,
-    /// `otp_code`, ...
-    pub kind: String,
-    /// Of the text.
-    pub language: String,
-    /// What the code is for.
-    pub purpose: Option<String>,
-    /// When a provider took it.
-    pub at: DateTime<Utc>,
-    /// Of no use after.
-    pub expires_at: DateTime<Utc>,
-    /// The challenge's key.
-    pub key_id: Option<String>,
-    /// The challenge's random bytes.
-    pub nonce: Option<Vec<u8>>,
-    /// The challenge's identifier.
-    pub identifier: Option<String>,
-    /// The challenge's purpose.
-    pub challenge_purpose: Option<String>,
-    /// The code's length.
-    pub digits: Option<i16>,
-}
-
-/// What providers took, newest first.
-pub async fn list_accepted(db: impl PgExecutor<'_>, limit: i64) -> Sql<Vec<Shown>> {
-    sqlx::query_as!(
-        Shown,
-        r#"SELECT d.recipient AS "recipient!", d.channel AS "channel!", d.kind AS "kind!",
-                  d.language AS "language!", d.purpose AS "purpose?", d.accepted_at AS "at!",
-                  d.expires_at AS "expires_at!",
-                  c.key_id AS "key_id?", c.nonce AS "nonce?", c.identifier AS "identifier?",
-                  c.purpose AS "challenge_purpose?", c.digits AS "digits?"
-           FROM deliveries d LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
-           WHERE d.sends AND d.accepted_at IS NOT NULL
-           ORDER BY d.created_at DESC, d.delivery_id DESC LIMIT $1"#,
-        limit,
-    )
-    .fetch_all(db)
-    .await
 }
 
 /// Ends what nobody took in time.

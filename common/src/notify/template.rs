@@ -287,3 +287,6 @@ fn unfit(part: &str, text: &str) -> Option<String> {
 fn told(origin: &str, error: &minijinja::Error) -> String {
     format!("{origin}: line {}: {error}", error.line().unwrap_or(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ fn told(reason: Option<&str>) -> String {
         words => format!("the provider reported that it did not arrive: {words}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

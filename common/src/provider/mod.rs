@@ -3,6 +3,8 @@
 //! [`Answer`] goes out, and no reason in it holds the text, the code or the recipient.
 
 pub mod fake;
+#[cfg(test)]
+pub(crate) mod fake_http;
 pub mod gateway;
 pub mod http;
 pub mod inbox;
@@ -179,18 +181,14 @@ pub fn is_loopback(host: &str) -> bool {
         || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether an error's causes hold a refused certificate.
+/// Whether an error's causes hold a refused certificate. An I/O error's own cause skips the error it
+/// wraps, so that one is looked into first.
 fn is_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let held = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| held.and_then(|held| held.downcast_ref()));
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        next = error.source();
+    if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+        return true;
     }
-    false
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    wrapped.is_some_and(|wrapped| is_certificate(wrapped)) || error.source().is_some_and(is_certificate)
 }
 
 #[cfg(test)]
@@ -205,6 +203,14 @@ mod tests {
         for host in ["localhost.example.org", "10.0.0.1", "0.0.0.0", "example.org", ""] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_refused_certificate_is_found_however_deep() {
+        let refused = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(is_certificate(&refused()));
+        assert!(is_certificate(&std::io::Error::other(std::io::Error::other(refused()))));
+        assert!(!is_certificate(&std::io::Error::other(rustls::Error::DecryptError)));
     }
 
     #[test]

@@ -167,3 +167,6 @@ pub fn is_signed(auth_token: &Secret, url: &str, form: &[(String, String)], sign
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth_token.reveal().as_bytes());
     hmac::verify(&key, text.as_bytes(), &given).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

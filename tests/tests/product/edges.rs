@@ -3,8 +3,6 @@
 //!
 //! The walk needs limits out of its way: `RATE_LIMIT_ALLOW=127.0.0.1`.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
-
 use reqwest::header::{ALLOW, CONTENT_TYPE};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};

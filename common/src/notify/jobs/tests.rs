@@ -1,0 +1,41 @@
+use super::*;
+
+#[test]
+fn the_payload_of_version_1_is_an_id_and_nothing_else() {
+    let job = DeliverMessage { delivery_id: Uuid::from_u128(7) };
+    let payload = serde_json::json!({ "delivery_id": "00000000-0000-0000-0000-000000000007" });
+    assert_eq!(serde_json::to_value(&job).expect("payload"), payload);
+    assert_eq!(serde_json::from_value::<DeliverMessage>(payload).expect("job"), job);
+    assert_eq!(DeliverMessage::VERSION, 1);
+}
+
+#[test]
+fn an_answer_decides_state_and_verdict() {
+    let after = Some(Duration::from_secs(3));
+    let retry = Answer::Retry { after, reason: "busy".to_owned() };
+    assert_eq!(state_after(&retry, false), State::Queued);
+    assert_eq!(state_after(&retry, true), State::Failed);
+    assert_eq!(verdict(retry), Verdict::Retry { after, reason: "busy".to_owned() });
+    for last in [false, true] {
+        assert_eq!(state_after(&Answer::unknown("lost"), last), State::Unknown);
+        assert_eq!(state_after(&Answer::give_up("no"), last), State::Failed);
+    }
+    assert_eq!(verdict(Answer::unknown("lost")), Verdict::Retry { after: None, reason: "lost".to_owned() });
+    assert_eq!(verdict(Answer::give_up("no")), Verdict::Done);
+    assert_eq!(state_after(&Answer::misconfigured("key"), false), State::Queued);
+}
+
+#[test]
+fn of_two_providers_the_weightier_answer_decides() {
+    let (unknown, retry) = (Answer::unknown("lost"), Answer::retry("busy"));
+    let (wrong, no) = (Answer::misconfigured("key"), Answer::give_up("no"));
+    assert_eq!(worst_of(None, no.clone()), no);
+    assert_eq!(worst_of(Some(unknown.clone()), retry.clone()), unknown);
+    assert_eq!(worst_of(Some(retry.clone()), wrong.clone()), retry);
+    assert_eq!(worst_of(Some(wrong.clone()), retry.clone()), retry);
+    for answer in [unknown, retry, wrong] {
+        assert!(fails_over(&answer));
+    }
+    assert!(!fails_over(&no));
+    assert!(!fails_over(&Answer::Accepted { provider_id: None }));
+}

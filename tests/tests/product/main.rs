@@ -1,0 +1,12 @@
+//! The product from outside: HTTP in verbs, a database each, delivered messages read back, the real
+//! binaries started and killed. One binary, so that it links once.
+
+#![expect(
+    clippy::expect_used, clippy::unwrap_used, clippy::disallowed_methods,
+    reason = "a test fails by panicking, and looks at rows by statements of its own"
+)]
+
+mod support;
+
+mod codes;
+mod edges;

@@ -1,0 +1,26 @@
+//! The harness. [`World`] is a database and a Redis prefix of a test's own; [`Product`] the product in
+//! this process under a clock that the test sets; [`process`] the real binaries.
+
+pub mod gateway;
+pub mod process;
+pub mod product;
+pub mod world;
+
+pub use gateway::Gateway;
+pub use product::Product;
+pub use world::World;
+
+use std::time::{Duration, Instant};
+
+/// Waits until the condition holds, looking often; fails with `what` after `within`.
+pub async fn eventually<F, Fut>(what: &str, within: Duration, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let deadline = Instant::now() + within;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,135 @@
+//! The product in this process: the whole API on a loopback port, jobs drained by hand, and a clock
+//! that stands still until the test moves it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use keryu_common::Context;
+use keryu_common::clock::Clock;
+use keryu_common::config::{Config, Source};
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+
+use super::World;
+
+/// When every test begins: now, so that today's partitions fit, on a whole second.
+fn beginning() -> DateTime<Utc> {
+    DateTime::from_timestamp(Utc::now().timestamp(), 0).expect("time")
+}
+
+/// The product under test.
+pub struct Product {
+    /// Its database.
+    pub world: World,
+    /// What verbs are given.
+    pub ctx: Context,
+    /// `http://127.0.0.1:port`.
+    pub base: String,
+    http: Client,
+}
+
+impl Product {
+    /// With the settings of a test, limits out of the way.
+    pub async fn new() -> Self {
+        Self::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1")]).await
+    }
+
+    /// With these settings besides.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let world = World::new().await;
+        let mut all = world.settings();
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let base = format!("http://{}", listener.local_addr().expect("address"));
+        all.push(("KERYU_PUBLIC_URL".to_owned(), base.clone()));
+        let config = Config::read(&mut Source::of(all)).expect("settings");
+        let db = keryu_common::database::pool(&config).expect("pool");
+        let ctx = Context::with(config, db, Clock::fixed(beginning())).expect("context");
+        let app = keryu_api::app(ctx.clone()).expect("app");
+        let acceptor = poem::listener::TcpAcceptor::from_tokio(listener).expect("listener");
+        tokio::spawn(async move { poem::Server::new_with_acceptor(acceptor).run(app).await });
+        Self { world, ctx, base, http: Client::new() }
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.ctx.clock.advance(by);
+    }
+
+    /// Runs every due job. Answers with how many attempts ran.
+    pub async fn drain(&self) -> usize {
+        keryu_worker::drain::due(&self.ctx).await.expect("drain")
+    }
+
+    /// A request with a JSON body (`Null`: none) and these header fields.
+    pub async fn send(&self, method: Method, path: &str, body: &Value, fields: &[(&str, &str)]) -> Response {
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
+        let mut request = self.http.request(method, url);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        if !body.is_null() {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        request.send().await.expect("answer")
+    }
+
+    /// Asks for a code: status and body.
+    pub async fn ask(&self, identifier: &str, purpose: &str) -> (u16, Value) {
+        self.ask_with(identifier, purpose, &[]).await
+    }
+
+    /// Asks for a code with header fields.
+    pub async fn ask_with(&self, identifier: &str, purpose: &str, fields: &[(&str, &str)]) -> (u16, Value) {
+        let body = json!({ "identifier": identifier, "purpose": purpose });
+        read(self.send(Method::POST, "/api/auth/otp/request", &body, fields).await).await
+    }
+
+    /// Hands a code in: status and body.
+    pub async fn verify(&self, identifier: &str, purpose: &str, otp: &str, challenge: Option<&str>) -> (u16, Value) {
+        let mut body = json!({ "identifier": identifier, "purpose": purpose, "otp": otp });
+        if let Some(challenge) = challenge {
+            body["challenge_id"] = json!(challenge);
+        }
+        read(self.send(Method::POST, "/api/auth/otp/verify", &body, &[]).await).await
+    }
+
+    /// A receipt.
+    pub async fn receipt(&self, issued: &Value) -> Value {
+        let url = issued["delivery_url"].as_str().expect("delivery_url");
+        let (status, body) = read(self.send(Method::GET, url, &Value::Null, &[]).await).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// What the development inbox holds, newest first.
+    pub async fn letters(&self) -> Vec<Value> {
+        let (status, body) = read(self.send(Method::GET, "/dev/inbox.json", &Value::Null, &[]).await).await;
+        assert_eq!(status, 200, "{body}");
+        body.as_array().expect("letters").clone()
+    }
+
+    /// The code in the newest letter to somebody.
+    pub async fn code_for(&self, to: &str) -> Option<String> {
+        let letter = self.letters().await.into_iter().find(|letter| letter["to"] == to)?;
+        digits(letter["text"].as_str()?)
+    }
+
+    /// Nothing is left to be done: every test that drains ends with this.
+    pub async fn assert_nothing_left(&self) {
+        let left = self.world.count("SELECT count(*) FROM jobs WHERE state NOT IN ('discarded', 'scheduled')").await;
+        assert_eq!(left, 0, "jobs were left over");
+    }
+}
+
+/// Status and JSON body.
+pub async fn read(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let text = response.text().await.expect("body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// The first run of six digits.
+pub fn digits(text: &str) -> Option<String> {
+    text.split(|c: char| !c.is_ascii_digit()).find(|run| run.len() == 6).map(str::to_owned)
+}
