@@ -26,7 +26,8 @@ pub async fn due(ctx: &Context) -> keryu_common::Result<usize> {
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
         freed: Arc::new(Notify::new()),
     };
-    let runners: Vec<_> = Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
+    let runners: Vec<_> =
+        Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
     let mut ran = 0;
     loop {
         let mut connection = ctx.db.acquire().await?;

@@ -227,8 +227,7 @@ impl Relay {
             return Ok(());
         }
         let epoch = store::raise_epoch(session, queue).await?;
-        let handed_back =
-            store::unpush_all(session, queue).await?;
+        let handed_back = store::unpush_all(session, queue).await?;
         tracing::warn!(%queue, jobs = handed_back, ?epoch, "Redis forgot the queue: everything unclaimed is pushed again");
         let _: redis::RedisResult<()> = redis::cmd("SET").arg(&key).arg(epoch).query_async(redis).await;
         Ok(())

@@ -1,8 +1,8 @@
 //! Slots, claims and verdicts of one queue. Knows the ledger; knows neither Redis nor apalis.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -290,7 +290,10 @@ async fn finish(shared: Shared, done: Vec<Finished>) -> keryu_common::Result<Vec
         tokio::time::sleep(AGAIN).await;
     };
     if rows < ids.len() as u64 {
-        tracing::warn!(late = ids.len() as u64 - rows, "finished after the lease was lost, or twice: not counted");
+        tracing::warn!(
+            late = ids.len() as u64 - rows,
+            "finished after the lease was lost, or twice: not counted"
+        );
     }
     Ok(done.iter().map(|_| ()).collect())
 }
