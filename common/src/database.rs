@@ -10,9 +10,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// No statement runs longer.
-pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// The schema's steps, compiled in. Forward only.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
@@ -30,7 +27,7 @@ pub fn options(config: &Config) -> Result<PgConnectOptions> {
         .application_name("keryu")
         .statement_cache_capacity(256)
         .options([
-            ("statement_timeout", format!("{}s", STATEMENT_TIMEOUT.as_secs()).as_str()),
+            ("statement_timeout", "15s"),
             ("idle_in_transaction_session_timeout", "10s"),
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),

@@ -24,17 +24,21 @@ pub async fn due(ctx: &Context) -> keryu_common::Result<usize> {
 /// # Errors
 /// The database does not answer.
 pub async fn due_of(ctx: &Context, registry: Registry) -> keryu_common::Result<usize> {
+    let holds = keryu_common::job::Holds::default();
     let shared = Shared {
         ctx: ctx.clone(),
         registry: Arc::new(registry),
         lease_id: keryu_common::id::ordered(ctx.now()),
-        holds: keryu_common::job::Holds::default(),
+        holds: holds.clone(),
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
         freed: Arc::new(Notify::new()),
     };
-    let runners: Vec<_> = Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
+    let runners: Vec<_> =
+        Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
     let mut ran = 0;
     loop {
+        // under no lease that others could see lapse
+        holds.renewed(std::time::Instant::now());
         let mut connection = ctx.db.acquire().await?;
         store::promote_due(&mut connection, ctx.now(), 1_000).await?;
         for queue in Queue::ALL {

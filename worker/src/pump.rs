@@ -246,7 +246,9 @@ pub async fn run(
         .with_config(config.clone())
         .with_codec(Wire)
         .poll_with_strategy(strategy);
-    let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(Door(Arc::clone(&runner)));
+    tokio::spawn(lapse(redis.clone(), config.worker_metadata_key(&WorkerContext::new(&name))));
+    let door = Door(Arc::clone(&runner));
+    let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(door);
     let result = worker
         .run_until(async move {
             stop.cancelled().await;
@@ -259,6 +261,12 @@ pub async fn run(
         Err(error) => tracing::debug!(%error, "what was fetched is pushed again in time"),
     }
     result.map_err(Into::into)
+}
+
+/// A killed worker cannot forget its metadata key: it lapses.
+async fn lapse(mut redis: ConnectionManager, key: String) {
+    tokio::time::sleep(Duration::from_secs(5)).await; // apalis has registered by then, or never will
+    let _: Result<i64, _> = redis::cmd("EXPIRE").arg(key).arg(86_400).query_async(&mut redis).await;
 }
 
 /// What apalis leaves behind at each end: the name, its metadata, and messages that were fetched and

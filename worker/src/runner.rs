@@ -1,7 +1,8 @@
 //! Slots, claims and verdicts of one queue. Knows the ledger; knows neither Redis nor apalis.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +10,7 @@ use futures::task::AtomicWaker;
 use keryu_common::batch::Batcher;
 use keryu_common::job::store::{self, Claimed, Setback};
 use keryu_common::job::{Holds, Lease, Queue, Verdict};
-use keryu_common::{Context, database, secret};
+use keryu_common::{Context, secret};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -48,6 +49,9 @@ pub struct Runner {
     /// Pairs taken from a message that found no slot yet.
     waiting: AtomicUsize,
     closing: CancellationToken,
+    /// What this process claimed or is about to: all else under its lease is a claim whose answer was lost.
+    /// Counted, for a message may come twice: the second finds nothing to claim and lets go of its own.
+    held: Mutex<HashMap<Uuid, usize>>,
     /// Woken when a slot is given back: the pump's door may open.
     pub door: AtomicWaker,
     finisher: Batcher<Finished, ()>,
@@ -60,6 +64,8 @@ struct Finished {
     started: DateTime<Utc>,
 }
 
+/// The wait before a verdict is written again that the database did not take.
+const AGAIN: Duration = Duration::from_millis(200);
 /// The most rows one finishing statement takes.
 const MOST_FINISHED: usize = 500;
 
@@ -75,6 +81,7 @@ impl Runner {
             slots: Arc::new(Semaphore::new(concurrency)),
             waiting: AtomicUsize::new(0),
             closing: CancellationToken::new(),
+            held: Mutex::default(),
             door: AtomicWaker::new(),
             finisher,
         })
@@ -82,9 +89,34 @@ impl Runner {
 
     /// Whether another message may be fetched: a slot is free and nothing waits for one.
     pub fn is_open(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) == 0
-            && self.slots.available_permits() > 0
-            && !self.closing.is_cancelled()
+        self.waiting.load(Ordering::Acquire) == 0 && self.slots.available_permits() > 0 && self.may_claim()
+    }
+
+    /// Not while closing, and not without the lease: what is claimed then would be reaped.
+    fn may_claim(&self) -> bool {
+        !self.closing.is_cancelled() && self.shared.holds.age() < self.queue.safe()
+    }
+
+    /// The jobs of this process.
+    pub fn held(&self) -> Vec<Uuid> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn hold(&self, ids: impl IntoIterator<Item = Uuid>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            *held.entry(id).or_default() += 1;
+        }
+    }
+
+    fn let_go<'a>(&self, ids: impl IntoIterator<Item = &'a Uuid>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            match held.get_mut(id) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(held.remove(id)),
+            }
+        }
     }
 
     /// How many jobs run.
@@ -110,7 +142,7 @@ impl Runner {
     /// Without Redis: fills the free slots straight from the ledger. Answers with how many started.
     pub async fn take_direct(self: &Arc<Self>) -> usize {
         let free = self.slots.available_permits().min(MOST_FINISHED);
-        if free == 0 || self.closing.is_cancelled() {
+        if free == 0 || !self.may_claim() {
             return 0;
         }
         let Ok(permits) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(free).unwrap_or(1))
@@ -119,29 +151,26 @@ impl Runner {
         };
         let most = i64::try_from(free).unwrap_or(1);
         let Shared { ctx, lease_id, .. } = &self.shared;
-        let (taken, at) = (self.shared.holds.now(), ctx.now());
-        let claimed = async {
-            let mut claimed = store::claim_direct(&ctx.db, self.queue, *lease_id, at, most).await?;
-            let rest = most - i64::try_from(claimed.len()).unwrap_or(most);
-            if rest > 0 {
-                // a moment of its own: those above start, whatever becomes of these
-                let at = at + chrono::TimeDelta::microseconds(1);
-                match store::claim_direct_serial(&ctx.db, self.queue, *lease_id, at, rest).await {
-                    Ok(serial) => claimed.extend(serial),
-                    Err(_) => self.disown(at),
-                }
+        let (taken, now) = (self.shared.holds.now(), ctx.now());
+        let mut claimed = store::claim_direct(&ctx.db, self.queue, *lease_id, now, most).await;
+        if let Ok(claimed) = &mut claimed
+            && claimed.len() < free
+        {
+            let rest = most - i64::try_from(claimed.len()).unwrap_or(0);
+            match store::claim_direct_serial(&ctx.db, self.queue, *lease_id, now, rest).await {
+                Ok(serial) => claimed.extend(serial),
+                Err(error) => tracing::warn!(queue = %self.queue, %error, "no serial claim without Redis"),
             }
-            Ok::<_, sqlx::Error>(claimed)
-        };
-        match claimed.await {
+        }
+        match claimed {
             Ok(claimed) => {
                 let count = claimed.len();
+                self.hold(claimed.iter().map(|job| job.job_id));
                 self.start(claimed, permits, taken);
                 count
             }
             Err(error) => {
                 tracing::warn!(queue = %self.queue, %error, "no claim without Redis");
-                self.disown(at);
                 0
             }
         }
@@ -166,47 +195,32 @@ impl Runner {
     async fn claim(self: &Arc<Self>, pairs: Vec<Pair>, permits: OwnedSemaphorePermit, serial: bool) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
         let Shared { ctx, lease_id, metrics, freed, holds, .. } = &self.shared;
-        let (taken, at) = (holds.now(), ctx.now());
+        let taken = holds.now();
+        self.hold(ids.iter().copied());
         let claimed = if serial {
-            store::claim_serial(&ctx.db, self.queue, *lease_id, at, &ids, &pushes).await
+            store::claim_serial(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
         } else {
-            store::claim(&ctx.db, self.queue, *lease_id, at, &ids, &pushes).await
+            store::claim(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
         };
         freed.notify_one();
         match claimed {
             Ok(claimed) => {
                 if claimed.len() < pairs.len() {
                     metrics.unclaimed(self.queue, pairs.len() - claimed.len());
+                    let got: HashSet<Uuid> = claimed.iter().map(|job| job.job_id).collect();
+                    self.let_go(ids.iter().filter(|id| !got.contains(id)));
                     // a paused queue or a taken serial key: the rows go back; all else is gone anyway
                     self.hand_back(&pairs).await;
                 }
                 self.start(claimed, permits, taken);
             }
-            // the rows stay pushed and are pushed again after the queue's patience
+            // what was not claimed is pushed again after the queue's patience; what was, and its answer
+            // lost, is found under our lease and not among what we hold
             Err(error) => {
+                self.let_go(&ids);
                 tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim");
-                self.disown(at);
             }
         }
-    }
-
-    /// A claim that failed may have gone through with only its answer lost, and the lease that holds
-    /// those rows is renewed for as long as this process lives: they are given back, at once and once
-    /// more when the statement can no longer be under way.
-    fn disown(self: &Arc<Self>, claimed_at: DateTime<Utc>) {
-        let runner = Arc::clone(self);
-        tokio::spawn(async move {
-            let Shared { ctx, lease_id, .. } = &runner.shared;
-            for wait in [Duration::ZERO, database::STATEMENT_TIMEOUT] {
-                tokio::time::sleep(wait).await;
-                while let Err(error) =
-                    store::release_claim(&ctx.db, runner.queue, *lease_id, claimed_at).await
-                {
-                    tracing::debug!(%error, "a claim that failed is not given back yet");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            }
-        });
     }
 
     /// Pushed rows that will not be claimed here go back to the relay.
@@ -222,7 +236,9 @@ impl Runner {
             let permit = permits.split(1);
             let runner = Arc::clone(self);
             tokio::spawn(async move {
+                let id = job.job_id;
                 runner.run(job, taken).await;
+                runner.let_go(&[id]);
                 drop(permit);
                 runner.door.wake();
             });
@@ -261,14 +277,12 @@ impl Runner {
         self.write_back(back).await;
     }
 
+    /// Until it is written: the fence decides whether it still counts.
     async fn write_back(&self, back: Setback) {
         let Shared { ctx, lease_id, .. } = &self.shared;
-        while self.shared.holds.age() < self.queue.safe() {
-            match store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
-                Ok(_) => return,
-                Err(error) => tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet"),
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        while let Err(error) = store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
+            tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -287,29 +301,26 @@ impl Runner {
     }
 }
 
-/// The finish of many at once, tried for as long as the lease is ours.
+/// The finish of many at once, until it is written: the fence decides which still count.
 async fn finish(shared: Shared, done: Vec<Finished>) -> keryu_common::Result<Vec<()>> {
     let ids: Vec<Uuid> = done.iter().map(|f| f.job_id).collect();
     let attempts: Vec<i16> = done.iter().map(|f| f.attempt).collect();
     let started: Vec<DateTime<Utc>> = done.iter().map(|f| f.started).collect();
-    let Shared { ctx, lease_id, holds, .. } = &shared;
-    loop {
-        let written = store::complete(&ctx.db, *lease_id, ctx.now(), &ids, &attempts, &started).await;
-        match written {
-            Ok(rows) => {
-                if rows < ids.len() as u64 {
-                    tracing::warn!(
-                        late = ids.len() as u64 - rows,
-                        "finished after the lease was lost: not counted"
-                    );
-                }
-                return Ok(done.iter().map(|_| ()).collect());
-            }
-            Err(error) if holds.age() > Queue::Default.lease() => return Err(error.into()),
+    let Shared { ctx, lease_id, .. } = &shared;
+    let rows = loop {
+        match store::complete(&ctx.db, *lease_id, ctx.now(), &ids, &attempts, &started).await {
+            Ok(rows) => break rows,
             Err(error) => tracing::warn!(%error, jobs = ids.len(), "finish not written yet"),
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(AGAIN).await;
+    };
+    if rows < ids.len() as u64 {
+        tracing::warn!(
+            late = ids.len() as u64 - rows,
+            "finished after the lease was lost, or twice: not counted"
+        );
     }
+    Ok(done.iter().map(|_| ()).collect())
 }
 
 fn setback(

@@ -69,7 +69,7 @@ impl Worker {
 
         tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
         tokio::spawn(pulse.clone().feel(quick));
-        tokio::spawn(supervise::lease(shared.clone(), pump::host(), end.clone()));
+        tokio::spawn(supervise::lease(shared.clone(), runners.clone(), pump::host(), end.clone()));
         tokio::spawn(supervise::listen(ctx.clone(), Arc::clone(&woken), bells.clone(), stop.clone()));
         tokio::spawn(scheduler::run(
             ctx.clone(),

@@ -234,9 +234,11 @@ impl Lease {
     }
 }
 
-/// When the process last renewed its lease, and when it last failed to for too long.
+/// When the process last renewed its lease (never, at first), and when it last was late with it.
 #[derive(Clone, Debug)]
 pub struct Holds(Arc<Renewals>);
+
+const NEVER: u64 = u64::MAX;
 
 /// Milliseconds since `since`.
 #[derive(Debug)]
@@ -254,9 +256,9 @@ impl Default for Holds {
 }
 
 impl Holds {
-    /// A lease last renewed at this moment.
+    /// A process that began at this moment and holds nothing yet.
     pub fn since(since: Instant) -> Self {
-        Self(Arc::new(Renewals { since, last: AtomicU64::new(0), lapsed: Default::default() }))
+        Self(Arc::new(Renewals { since, last: AtomicU64::new(NEVER), lapsed: Default::default() }))
     }
 
     /// Milliseconds since the start.
@@ -265,24 +267,25 @@ impl Holds {
     }
 
     fn at(&self, moment: Instant) -> u64 {
-        u64::try_from(moment.saturating_duration_since(self.0.since).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(moment.saturating_duration_since(self.0.since).as_millis()).unwrap_or(0)
     }
 
     /// Notes a renewal that was *sent* at `sent` (the earlier moment is the safe one).
     pub fn renewed(&self, sent: Instant) {
-        let sent = self.at(sent);
-        let gap = Duration::from_millis(sent.saturating_sub(self.0.last.load(Ordering::Relaxed)));
-        for queue in Queue::ALL {
-            if gap >= queue.safe() {
-                self.0.lapsed[queue as usize].store(self.now(), Ordering::Release);
-            }
+        let (sent, last) = (self.at(sent), self.0.last.load(Ordering::Relaxed));
+        let gap = Duration::from_millis(if last == NEVER { 0 } else { sent.saturating_sub(last) });
+        for queue in Queue::ALL.into_iter().filter(|queue| gap >= queue.safe()) {
+            self.0.lapsed[queue as usize].store(self.now(), Ordering::Release);
         }
         self.0.last.store(sent, Ordering::Release);
     }
 
     /// Time since the last renewal.
     pub fn age(&self) -> Duration {
-        self.0.since.elapsed().saturating_sub(Duration::from_millis(self.0.last.load(Ordering::Acquire)))
+        match self.0.last.load(Ordering::Acquire) {
+            NEVER => Duration::MAX,
+            millis => self.0.since.elapsed().saturating_sub(Duration::from_millis(millis)),
+        }
     }
 
     fn lapsed(&self, queue: Queue) -> u64 {
@@ -386,6 +389,7 @@ mod tests {
     #[test]
     fn a_lease_is_lost_before_somebody_else_may_have_the_job() {
         let holds = Holds::default();
+        assert!(holds.age() > Duration::from_secs(3600), "nothing is held before the first renewal");
         holds.renewed(Instant::now());
         assert!(holds.age() < Duration::from_secs(1));
         for queue in Queue::ALL {

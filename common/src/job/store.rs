@@ -161,13 +161,33 @@ pub async fn promote_due(tx: &mut PgConnection, now: DateTime<Utc>, most: i64) -
     .await
 }
 
-/// Pushed rows nobody claimed in time are handed back, to be pushed again under a new number.
-pub async fn unpush_stale(tx: &mut PgConnection, queue: Queue, before: DateTime<Utc>) -> Sql<u64> {
+/// Pushed rows nobody claimed in time are handed back, to be pushed again under a new number. The
+/// patience doubles with each push that led to no attempt: where all slots are taken, messages wait in
+/// Redis, and pushing more of them would not help.
+pub async fn unpush_stale(
+    tx: &mut PgConnection,
+    queue: Queue,
+    now: DateTime<Utc>,
+    patience: Duration,
+) -> Sql<u64> {
     let done = sqlx::query!(
         "UPDATE jobs SET pushed = false
-         WHERE ready AND queue = $1 AND pushed AND state = 'available' AND pushed_at < $2",
+         WHERE ready AND queue = $1 AND pushed AND state = 'available'
+           AND pushed_at + make_interval(secs => $3 * 2 ^ least(greatest(push - attempt - 1, 0), 6)) < $2",
         queue.name(),
-        before,
+        now,
+        patience.as_secs_f64(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Hands every pushed, unclaimed row of a queue back: Redis forgot them.
+pub async fn unpush_all(tx: &mut PgConnection, queue: Queue) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE jobs SET pushed = false WHERE ready AND queue = $1 AND pushed AND state = 'available'",
+        queue.name(),
     )
     .execute(tx)
     .await?;
@@ -508,28 +528,26 @@ pub async fn release(tx: impl PgExecutor<'_>, lease_id: Uuid) -> Sql<u64> {
     Ok(done.rows_affected())
 }
 
-/// A claim whose answer was lost on the way may have gone through: what runs under it goes back, and
-/// the attempt that nobody began does not count.
-pub async fn release_claim(
+/// Running rows under a lease that its holder does not know of (the answer to their claim was lost on
+/// the way) are available again.
+pub async fn release_unknown(
     tx: impl PgExecutor<'_>,
-    queue: Queue,
     lease_id: Uuid,
-    claimed_at: DateTime<Utc>,
+    before: DateTime<Utc>,
+    held: &[Uuid],
 ) -> Sql<u64> {
     let done = sqlx::query!(
-        "WITH lost AS (
-             UPDATE jobs SET state = 'available', pushed = false, lease_id = NULL, attempt = attempt - 1
-             WHERE ready AND queue = $1 AND pushed AND state = 'running' AND lease_id = $2 AND started_at = $3
-             RETURNING job_id
-         ), unlocked AS (DELETE FROM serial_locks USING lost WHERE serial_locks.job_id = lost.job_id)
-         SELECT job_id FROM lost",
-        queue.name(),
+        "UPDATE jobs SET state = 'available', pushed = false, lease_id = NULL,
+                         error = 'the answer to the claim of attempt ' || attempt || ' was lost'
+         WHERE ready AND pushed AND state = 'running' AND lease_id = $1 AND started_at < $2
+           AND NOT job_id = ANY($3)",
         lease_id,
-        claimed_at,
+        before,
+        held,
     )
-    .fetch_all(tx)
+    .execute(tx)
     .await?;
-    Ok(done.len() as u64)
+    Ok(done.rows_affected())
 }
 
 /// Serial keys whose job does not run (its claim met a cancelled row) are given back.
@@ -708,37 +726,28 @@ pub async fn has_lease(tx: impl PgExecutor<'_>, pid: i32) -> Sql<bool> {
         .await
 }
 
-/// What `bench` reads off: how many finished, over how long, and how soon they started.
+/// When a job was asked for, started and finished.
 #[derive(Clone, Debug)]
-pub struct Figures {
-    /// Completed jobs.
-    pub finished: i64,
-    /// From the first start to the last finish.
-    pub seconds: f64,
-    /// Median of commit to start.
-    pub p50_ms: f64,
-    /// 99th percentile of commit to start.
-    pub p99_ms: f64,
-    /// The longest.
-    pub max_ms: f64,
+pub struct Finished {
+    /// The job.
+    pub job_id: Uuid,
+    /// Asked for.
+    pub created_at: DateTime<Utc>,
+    /// Its handler began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// It left the hot table.
+    pub finished_at: DateTime<Utc>,
 }
 
-/// Figures of the completed jobs of one kind asked for since a moment.
-pub async fn measure(tx: impl PgExecutor<'_>, kind: &str, since: DateTime<Utc>) -> Sql<Figures> {
+/// Completed jobs of one kind asked for since a moment: what `bench` reads off.
+pub async fn list_finished(tx: impl PgExecutor<'_>, kind: &str, since: DateTime<Utc>) -> Sql<Vec<Finished>> {
     sqlx::query_as!(
-        Figures,
-        r#"SELECT count(*) AS "finished!",
-                  coalesce(extract(epoch FROM max(finished_at) - min(started_at)), 0)::float8 AS "seconds!",
-                  coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), 0) AS "p50_ms!",
-                  coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY ms), 0) AS "p99_ms!",
-                  coalesce(max(ms), 0) AS "max_ms!"
-           FROM (SELECT started_at, finished_at,
-                        (extract(epoch FROM started_at - created_at) * 1000)::float8 AS ms
-                 FROM finished_jobs
-                 WHERE kind = $1 AND created_at >= $2 AND state = 'completed') f"#,
+        Finished,
+        "SELECT job_id, created_at, started_at, finished_at FROM finished_jobs
+         WHERE kind = $1 AND created_at >= $2 AND state = 'completed'",
         kind,
         since,
     )
-    .fetch_one(tx)
+    .fetch_all(tx)
     .await
 }

@@ -58,7 +58,12 @@ impl Challenge {
 }
 
 /// Locks an identifier's sends, known or not, so that two taps count as two; and says who has proved it.
-pub async fn lock_budget(tx: &mut PgConnection, hash: &[u8], now: DateTime<Utc>, identifier: &Identifier) -> Sql<Budget> {
+pub async fn lock_budget(
+    tx: &mut PgConnection,
+    hash: &[u8],
+    now: DateTime<Utc>,
+    identifier: &Identifier,
+) -> Sql<Budget> {
     let (email, phone) = match identifier {
         Identifier::Email(text) => (Some(text), None),
         Identifier::Phone(text) => (None, Some(text)),
@@ -83,8 +88,13 @@ pub async fn lock_budget(tx: &mut PgConnection, hash: &[u8], now: DateTime<Utc>,
 /// Everything a granted request writes, in one statement: the counters, the challenge, the audit line,
 /// the delivery and its job. One round trip in place of five is what a request's rate hangs on.
 pub async fn insert_request(
-    tx: &mut PgConnection, hash: &[u8], spent: &Spent, challenge: &NewChallenge, line: &Line<'_>,
-    delivery: &NewDelivery, job: &NewJob,
+    tx: &mut PgConnection,
+    hash: &[u8],
+    spent: &Spent,
+    challenge: &NewChallenge,
+    line: &Line<'_>,
+    delivery: &NewDelivery,
+    job: &NewJob,
 ) -> Sql<()> {
     sqlx::query!(
         "WITH budget AS (
@@ -169,7 +179,10 @@ pub async fn list_challenges(tx: &mut PgConnection, proof: &Proof, client: &str)
          WHERE identifier = $1 AND purpose = $2
            AND (challenge_id = $3 OR ($3::uuid IS NULL AND client = $4))
          ORDER BY created_at DESC LIMIT 20",
-        proof.identifier.as_str(), proof.purpose.name(), proof.challenge_id, client,
+        proof.identifier.as_str(),
+        proof.purpose.name(),
+        proof.challenge_id,
+        client,
     )
     .fetch_all(tx)
     .await
@@ -177,7 +190,11 @@ pub async fn list_challenges(tx: &mut PgConnection, proof: &Proof, client: &str)
 
 /// Uses a challenge up and stores the token's hash; the identifier's row of failures ends.
 pub async fn insert_token(
-    tx: &mut PgConnection, hash: &[u8], token_hash: &[u8], challenge: &Challenge, now: DateTime<Utc>,
+    tx: &mut PgConnection,
+    hash: &[u8],
+    token_hash: &[u8],
+    challenge: &Challenge,
+    now: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Sql<()> {
     sqlx::query!(
@@ -198,7 +215,11 @@ pub async fn insert_token(
 
 /// A wrong try: on the identifier, on identifier and client, and on the challenge if one was named.
 pub async fn count_wrong_try(
-    tx: &mut PgConnection, hash: &[u8], client: &str, hour_started_at: DateTime<Utc>, challenge_id: Option<Uuid>,
+    tx: &mut PgConnection,
+    hash: &[u8],
+    client: &str,
+    hour_started_at: DateTime<Utc>,
+    challenge_id: Option<Uuid>,
 ) -> Sql<()> {
     sqlx::query!(
         "WITH row AS (
@@ -210,7 +231,10 @@ pub async fn count_wrong_try(
          ON CONFLICT (identifier_hash, client) DO UPDATE SET
              tries = CASE WHEN w.hour_started_at = excluded.hour_started_at THEN w.tries + 1 ELSE 1 END,
              hour_started_at = excluded.hour_started_at",
-        hash, client, hour_started_at, challenge_id,
+        hash,
+        client,
+        hour_started_at,
+        challenge_id,
     )
     .execute(tx)
     .await?;
@@ -228,7 +252,11 @@ pub struct Sample {
 
 /// Challenges and deliveries for `bench`.
 pub async fn insert_sample(
-    db: &sqlx::PgPool, rows: &[Sample], key_id: &str, now: DateTime<Utc>, expires_at: DateTime<Utc>,
+    db: &sqlx::PgPool,
+    rows: &[Sample],
+    key_id: &str,
+    now: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
 ) -> Sql<()> {
     let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
     let challenges: Vec<Uuid> = rows.iter().map(|row| row.challenge_id).collect();

@@ -86,7 +86,13 @@ impl Product {
     }
 
     /// Hands a code in: status and body.
-    pub async fn verify(&self, identifier: &str, purpose: &str, otp: &str, challenge: Option<&str>) -> (u16, Value) {
+    pub async fn verify(
+        &self,
+        identifier: &str,
+        purpose: &str,
+        otp: &str,
+        challenge: Option<&str>,
+    ) -> (u16, Value) {
         let mut body = json!({ "identifier": identifier, "purpose": purpose, "otp": otp });
         if let Some(challenge) = challenge {
             body["challenge_id"] = json!(challenge);
@@ -117,7 +123,8 @@ impl Product {
 
     /// Nothing is left to be done: every test that drains ends with this.
     pub async fn assert_nothing_left(&self) {
-        let left = self.world.count("SELECT count(*) FROM jobs WHERE state NOT IN ('discarded', 'scheduled')").await;
+        let left =
+            self.world.count("SELECT count(*) FROM jobs WHERE state NOT IN ('discarded', 'scheduled')").await;
         assert_eq!(left, 0, "jobs were left over");
     }
 }
