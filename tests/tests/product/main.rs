@@ -12,3 +12,7 @@ mod support;
 
 mod codes;
 mod edges;
+mod engine;
+mod engine_model;
+mod ledger;
+mod schedules;

@@ -1,11 +1,14 @@
 //! The harness. [`World`] is a database and a Redis prefix of a test's own; [`Product`] the product in
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
+pub mod engine;
 pub mod gateway;
+pub mod kinds;
 pub mod process;
 pub mod product;
 pub mod world;
 
+pub use engine::Engine;
 pub use gateway::Gateway;
 pub use product::Product;
 pub use world::World;
