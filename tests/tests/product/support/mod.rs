@@ -1,6 +1,8 @@
 //! The harness. [`World`] is a database and a Redis prefix of a test's own; [`Product`] the product in
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
+pub mod command;
+pub mod dump;
 pub mod gateway;
 pub mod process;
 pub mod product;
