@@ -8,5 +8,8 @@
 
 mod support;
 
+mod budgets;
 mod codes;
 mod edges;
+mod enumeration;
+mod secrecy;

@@ -26,7 +26,7 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::job::Queue;
 use crate::notify::{self, Message, Order};
 use crate::secret::{self, sha256};
-use crate::user::{Channel, Identifier};
+use crate::user::Identifier;
 use crate::idempotency::{self, Begun};
 use crate::id;
 
@@ -304,16 +304,19 @@ fn order(ask: &Ask, challenge: &store::NewChallenge, client: &Client) -> Order {
 }
 
 /// Spends one of the day's text messages; true while they last. Over budget, newcomers are refused,
-/// known or not; who signs in gets the usual answer and no message.
+/// known or not; who signs in gets the usual answer and no message. The purpose decides from which share
+/// it is spent, for whether the identifier is known must not: who signs in is a user, or gets no message
+/// and spends none.
 async fn sms_verdict(
     ctx: &Context, tx: &mut sqlx::PgConnection, ask: &Ask, user_id: Option<Uuid>, now: DateTime<Utc>,
 ) -> Result<Result<bool, Refusal>> {
-    let (Channel::Sms, Some(limits)) = (ask.identifier.channel(), &ctx.config.otp.sms) else { return Ok(Ok(true)) };
+    let (Some(prefix), Some(limits)) = (ask.identifier.prefix(), &ctx.config.otp.sms) else { return Ok(Ok(true)) };
+    let newcomer = ask.purpose == Purpose::Register;
+    let count = i32::from(newcomer || user_id.is_some());
     let [shard] = secret::random::<1>();
-    let prefix: String = ask.identifier.as_str().chars().take(5).collect();
-    let sent = store::spend_sms(tx, now, &prefix, i16::from(shard % 16)).await?;
-    let within = limits.allow(&sent, user_id.is_some());
-    if !within && ask.purpose == Purpose::Register {
+    let caps = limits.caps(!newcomer);
+    let within = store::spend_sms(tx, now, &prefix, i16::from(shard % 16), caps, count).await?;
+    if !within && newcomer {
         return Ok(Err(SMS_BUDGET.refuse_for("The text messages of the day are used up.", until_midnight(now))));
     }
     Ok(Ok(within))

@@ -27,8 +27,9 @@ pub async fn tables(world: &World) -> BTreeMap<String, Vec<String>> {
 }
 
 /// How many rows each table holds.
-pub async fn counts(world: &World) -> BTreeMap<String, usize> {
-    tables(world).await.into_iter().map(|(table, rows)| (table, rows.len())).collect()
+pub async fn counts(world: &World) -> BTreeMap<String, i64> {
+    let count = |rows: Vec<String>| i64::try_from(rows.len()).expect("rows");
+    tables(world).await.into_iter().map(|(table, rows)| (table, count(rows))).collect()
 }
 
 /// Every key of this world in Redis with what it holds, as readable as its bytes are.
