@@ -12,4 +12,6 @@ mod budgets;
 mod codes;
 mod edges;
 mod enumeration;
+mod mail;
+mod messages;
 mod secrecy;

@@ -4,12 +4,16 @@
 pub mod command;
 pub mod dump;
 pub mod gateway;
+pub mod mailserver;
 pub mod process;
 pub mod product;
+pub mod twilio;
 pub mod world;
 
 pub use gateway::Gateway;
+pub use mailserver::MailServer;
 pub use product::Product;
+pub use twilio::Twilio;
 pub use world::World;
 
 use std::time::{Duration, Instant};
