@@ -2,9 +2,10 @@
 //! an operator who wants a queue emptied by hand.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keryu_common::Context;
-use keryu_common::job::{Queue, store};
+use keryu_common::job::{Holds, Queue, store};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
@@ -16,18 +17,30 @@ use crate::runner::{Runner, Shared};
 /// # Errors
 /// The database does not answer.
 pub async fn due(ctx: &Context) -> keryu_common::Result<usize> {
-    let holds = keryu_common::job::Holds::default();
-    holds.renewed(std::time::Instant::now());
     let shared = Shared {
         ctx: ctx.clone(),
         registry: Arc::new(registry()),
         lease_id: keryu_common::id::ordered(ctx.now()),
-        holds,
+        holds: Holds::default(),
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
         freed: Arc::new(Notify::new()),
     };
-    let runners: Vec<_> =
-        Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
+    let renewed = tokio::spawn(renew(shared.holds.clone()));
+    let ran = until_none(ctx, &shared).await;
+    renewed.abort();
+    ran
+}
+
+/// Jobs run here and now hold for as long as this runs: nobody else is to have them.
+async fn renew(holds: Holds) {
+    loop {
+        holds.renewed(Instant::now());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn until_none(ctx: &Context, shared: &Shared) -> keryu_common::Result<usize> {
+    let runners: Vec<_> = Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
     let mut ran = 0;
     loop {
         let mut connection = ctx.db.acquire().await?;

@@ -10,5 +10,10 @@
 
 mod support;
 
+mod budgets;
 mod codes;
 mod edges;
+mod enumeration;
+mod mail;
+mod messages;
+mod secrecy;

@@ -1,13 +1,19 @@
 //! The harness. [`World`] is a database and a Redis prefix of a test's own; [`Product`] the product in
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
+pub mod command;
+pub mod dump;
 pub mod gateway;
+pub mod mailserver;
 pub mod process;
 pub mod product;
+pub mod twilio;
 pub mod world;
 
 pub use gateway::Gateway;
+pub use mailserver::MailServer;
 pub use product::Product;
+pub use twilio::Twilio;
 pub use world::World;
 
 use std::time::{Duration, Instant};
