@@ -10,7 +10,7 @@ use keryu_common::job::Queue;
 use keryu_common::{Context, telemetry};
 use keryu_worker::metrics::Metrics;
 use keryu_worker::worker::{Share, Worker};
-use keryu_worker::{bench, listen};
+use keryu_worker::{bench, listen, registry};
 
 #[derive(Parser)]
 #[command(version, about = "Keryu's worker: delivers codes and does all background work")]
@@ -91,7 +91,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
     let metrics = ctx.metrics.register(Metrics::new);
-    let worker = Worker::start(ctx.clone(), shares, metrics).await?;
+    let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");
     if let Some(address) = ctx.config.worker_listen {

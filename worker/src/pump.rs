@@ -247,14 +247,19 @@ pub async fn run(
         .with_codec(Wire)
         .poll_with_strategy(strategy);
     tokio::spawn(lapse(redis.clone(), config.worker_metadata_key(&WorkerContext::new(&name))));
-    let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(Door(runner));
+    let door = Door(Arc::clone(&runner));
+    let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(door);
     let result = worker
         .run_until(async move {
             stop.cancelled().await;
             Ok::<(), apalis_core::error::WorkerError>(())
         })
         .await;
-    forget(redis, &config, &name).await;
+    match leave(redis, &config, &name).await {
+        Ok(pairs) if pairs.is_empty() => {}
+        Ok(pairs) => runner.hand_back(&pairs).await,
+        Err(error) => tracing::debug!(%error, "what was fetched is pushed again in time"),
+    }
     result.map_err(Into::into)
 }
 
@@ -264,10 +269,30 @@ async fn lapse(mut redis: ConnectionManager, key: String) {
     let _: Result<i64, _> = redis::cmd("EXPIRE").arg(key).arg(86_400).query_async(&mut redis).await;
 }
 
-/// apalis leaves a metadata key behind at each start.
-async fn forget(mut redis: ConnectionManager, config: &Config, name: &str) {
-    let key = config.worker_metadata_key(&WorkerContext::new(name));
-    let _: Result<i64, _> = redis::cmd("DEL").arg(key).query_async(&mut redis).await;
+/// What apalis leaves behind at each end: the name, its metadata, and messages that were fetched and
+/// not handled. Answers with the jobs these name; those that were claimed are not theirs to give back.
+async fn leave(mut redis: ConnectionManager, config: &Config, name: &str) -> redis::RedisResult<Vec<Pair>> {
+    let worker = WorkerContext::new(name);
+    let inflight = config.inflight_set_for(&worker);
+    let ids: Vec<String> = redis::cmd("SMEMBERS").arg(&inflight).query_async(&mut redis).await?;
+    let mut pipe = redis::pipe();
+    pipe.cmd("ZREM").arg(config.workers_set()).arg(name).ignore();
+    pipe.cmd("UNLINK").arg(config.worker_metadata_key(&worker)).arg(&inflight).ignore();
+    let mut pairs = Vec::new();
+    if !ids.is_empty() {
+        let data = config.job_data_hash();
+        let messages: Vec<Option<Vec<u8>>> =
+            redis::cmd("HMGET").arg(&data).arg(&ids).query_async(&mut redis).await?;
+        for message in messages.into_iter().flatten() {
+            let Ok(envelope) = Wire.decode(&message);
+            pairs.extend(envelope.pairs);
+        }
+        pipe.cmd("HDEL").arg(data).arg(&ids).ignore();
+        let metas: Vec<String> = ids.iter().map(|id| format!("{}:{id}", config.job_meta_hash())).collect();
+        pipe.cmd("UNLINK").arg(&metas).ignore();
+    }
+    let () = pipe.query_async(&mut redis).await?;
+    Ok(pairs)
 }
 
 /// Finished messages are never deleted by apalis: removes up to 500 of a queue, answers with how many.

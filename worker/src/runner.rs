@@ -1,7 +1,7 @@
 //! Slots, claims and verdicts of one queue. Knows the ledger; knows neither Redis nor apalis.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use keryu_common::job::store::{self, Claimed, Setback};
 use keryu_common::job::{Holds, Lease, Queue, Verdict};
 use keryu_common::{Context, secret};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
@@ -47,9 +48,10 @@ pub struct Runner {
     slots: Arc<Semaphore>,
     /// Pairs taken from a message that found no slot yet.
     waiting: AtomicUsize,
-    closing: AtomicBool,
+    closing: CancellationToken,
     /// What this process claimed or is about to: all else under its lease is a claim whose answer was lost.
-    held: Mutex<HashSet<Uuid>>,
+    /// Counted, for a message may come twice: the second finds nothing to claim and lets go of its own.
+    held: Mutex<HashMap<Uuid, usize>>,
     /// Woken when a slot is given back: the pump's door may open.
     pub door: AtomicWaker,
     finisher: Batcher<Finished, ()>,
@@ -78,7 +80,7 @@ impl Runner {
             concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
             waiting: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
+            closing: CancellationToken::new(),
             held: Mutex::default(),
             door: AtomicWaker::new(),
             finisher,
@@ -92,22 +94,28 @@ impl Runner {
 
     /// Not while closing, and not without the lease: what is claimed then would be reaped.
     fn may_claim(&self) -> bool {
-        !self.closing.load(Ordering::Acquire) && self.shared.holds.age() < self.queue.lease() * 2 / 3
+        !self.closing.is_cancelled() && self.shared.holds.age() < self.queue.safe()
     }
 
     /// The jobs of this process.
     pub fn held(&self) -> Vec<Uuid> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
     fn hold(&self, ids: impl IntoIterator<Item = Uuid>) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            *held.entry(id).or_default() += 1;
+        }
     }
 
     fn let_go<'a>(&self, ids: impl IntoIterator<Item = &'a Uuid>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for id in ids {
-            held.remove(id);
+            match held.get_mut(id) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(held.remove(id)),
+            }
         }
     }
 
@@ -143,11 +151,22 @@ impl Runner {
         };
         let most = i64::try_from(free).unwrap_or(1);
         let Shared { ctx, lease_id, .. } = &self.shared;
-        match store::claim_direct(&ctx.db, self.queue, *lease_id, ctx.now(), most).await {
+        let (taken, now) = (self.shared.holds.now(), ctx.now());
+        let mut claimed = store::claim_direct(&ctx.db, self.queue, *lease_id, now, most).await;
+        if let Ok(claimed) = &mut claimed
+            && claimed.len() < free
+        {
+            let rest = most - i64::try_from(claimed.len()).unwrap_or(0);
+            match store::claim_direct_serial(&ctx.db, self.queue, *lease_id, now, rest).await {
+                Ok(serial) => claimed.extend(serial),
+                Err(error) => tracing::warn!(queue = %self.queue, %error, "no serial claim without Redis"),
+            }
+        }
+        match claimed {
             Ok(claimed) => {
                 let count = claimed.len();
                 self.hold(claimed.iter().map(|job| job.job_id));
-                self.start(claimed, permits);
+                self.start(claimed, permits, taken);
                 count
             }
             Err(error) => {
@@ -159,10 +178,11 @@ impl Runner {
 
     /// At least one slot, and as many more as are free, up to `most`. None when closing.
     async fn permits(&self, most: usize) -> Option<OwnedSemaphorePermit> {
-        let mut permits = Arc::clone(&self.slots).acquire_owned().await.ok()?;
-        if self.closing.load(Ordering::Acquire) {
-            return None;
-        }
+        let mut permits = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return None,
+            permits = Arc::clone(&self.slots).acquire_owned() => permits.ok()?,
+        };
         let more = self.slots.available_permits().min(most - 1);
         if more > 0
             && let Ok(rest) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0))
@@ -174,7 +194,8 @@ impl Runner {
 
     async fn claim(self: &Arc<Self>, pairs: Vec<Pair>, permits: OwnedSemaphorePermit, serial: bool) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
-        let Shared { ctx, lease_id, metrics, freed, .. } = &self.shared;
+        let Shared { ctx, lease_id, metrics, freed, holds, .. } = &self.shared;
+        let taken = holds.now();
         self.hold(ids.iter().copied());
         let claimed = if serial {
             store::claim_serial(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
@@ -191,7 +212,7 @@ impl Runner {
                     // a paused queue or a taken serial key: the rows go back; all else is gone anyway
                     self.hand_back(&pairs).await;
                 }
-                self.start(claimed, permits);
+                self.start(claimed, permits, taken);
             }
             // what was not claimed is pushed again after the queue's patience; what was, and its answer
             // lost, is found under our lease and not among what we hold
@@ -202,20 +223,21 @@ impl Runner {
         }
     }
 
-    async fn hand_back(&self, pairs: &[Pair]) {
+    /// Pushed rows that will not be claimed here go back to the relay.
+    pub async fn hand_back(&self, pairs: &[Pair]) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
         if let Err(error) = store::unpush(&self.shared.ctx.db, &ids, &pushes).await {
             tracing::warn!(queue = %self.queue, %error, "not handed back: pushed again in time");
         }
     }
 
-    fn start(self: &Arc<Self>, claimed: Vec<Claimed>, mut permits: OwnedSemaphorePermit) {
+    fn start(self: &Arc<Self>, claimed: Vec<Claimed>, mut permits: OwnedSemaphorePermit, taken: u64) {
         for job in claimed {
             let permit = permits.split(1);
             let runner = Arc::clone(self);
             tokio::spawn(async move {
                 let id = job.job_id;
-                runner.run(job).await;
+                runner.run(job, taken).await;
                 runner.let_go(&[id]);
                 drop(permit);
                 runner.door.wake();
@@ -225,13 +247,16 @@ impl Runner {
         self.door.wake();
     }
 
-    async fn run(&self, claimed: Claimed) {
+    async fn run(&self, claimed: Claimed, taken: u64) {
         let Shared { ctx, registry, holds, metrics, .. } = &self.shared;
         let started = ctx.now();
-        let lease = Lease::new(&claimed, self.queue, holds.clone());
+        let lease = Lease::new(&claimed, self.queue, holds.clone(), taken);
         let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
         metrics.started(self.queue, (started - run_at.max(created_at)).to_std().unwrap_or_default());
         let (verdict, backoff) = match registry.find(&kind_name) {
+            _ if claimed.expires_at.is_some_and(|at| at <= started) => {
+                (Verdict::GiveUp("expired before it could run".to_owned()), None)
+            }
             Some(kind) => (kind.attempt(ctx, &lease, claimed).await, Some(kind.backoff)),
             None => (Verdict::GiveUp(format!("no handler for the kind {kind_name}")), None),
         };
@@ -270,7 +295,7 @@ impl Runner {
 
     /// Takes no more, and waits until nothing runs or the time is up. Answers with what still runs.
     pub async fn drain(&self, patience: Duration) -> usize {
-        self.closing.store(true, Ordering::Release);
+        self.closing.cancel();
         let _ = tokio::time::timeout(patience, self.settle()).await;
         self.running()
     }

@@ -327,6 +327,42 @@ pub async fn claim_direct(
     .await
 }
 
+/// As [`claim_direct`], for rows with a serial key: the oldest of each key that nobody runs.
+pub async fn claim_direct_serial(
+    tx: impl PgExecutor<'_>,
+    queue: Queue,
+    lease_id: Uuid,
+    now: DateTime<Utc>,
+    most: i64,
+) -> Sql<Vec<Claimed>> {
+    sqlx::query_as!(
+        Claimed,
+        "WITH due AS (
+             SELECT job_id, serial_key FROM jobs j
+             WHERE ready AND queue = $1 AND state = 'available' AND serial_key IS NOT NULL
+               AND (expires_at IS NULL OR expires_at > $3)
+               AND NOT EXISTS (SELECT 1 FROM serial_locks s WHERE s.serial_key = j.serial_key)
+               AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.serial_key = j.serial_key AND o.ready AND o.job_id < j.job_id)
+               AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.queue = $1 AND q.paused_at IS NOT NULL)
+             ORDER BY priority, job_id LIMIT $4 FOR UPDATE SKIP LOCKED
+         ), locked AS (
+             INSERT INTO serial_locks (serial_key, job_id) SELECT serial_key, job_id FROM due
+             ON CONFLICT DO NOTHING RETURNING serial_locks.job_id
+         )
+         UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_id = $2, started_at = $3,
+                         waiting_key = NULL, pushed = true, push = push + 1, pushed_at = $3
+         WHERE job_id IN (SELECT job_id FROM locked)
+         RETURNING job_id, kind, version, payload, attempt, max_attempts, created_at, run_at, expires_at,
+                   request_id, traceparent",
+        queue.name(),
+        lease_id,
+        now,
+        most,
+    )
+    .fetch_all(tx)
+    .await
+}
+
 /// The finish fence, for success: rows that are still this attempt of this lease leave the hot table.
 /// Answers with the ids that did.
 pub async fn complete(
@@ -379,10 +415,9 @@ pub async fn set_back(
     lease_id: Uuid,
     now: DateTime<Utc>,
     back: &Setback,
-) -> Sql<u64> {
-    let done = sqlx::query!(
-        "WITH unlocked AS (DELETE FROM serial_locks WHERE job_id = $2)
-         UPDATE jobs SET
+) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"WITH back AS (UPDATE jobs SET
              state = CASE WHEN $4::timestamptz IS NULL THEN 'discarded' ELSE 'retryable' END::job_state,
              ready = false, pushed = false, lease_id = NULL,
              run_at = coalesce($4, 'infinity'),
@@ -392,7 +427,10 @@ pub async fn set_back(
                  SELECT 1 FROM jobs o WHERE o.kind = jobs.kind AND o.waiting_key = jobs.unique_key)
                  THEN unique_key END,
              error = $6
-         WHERE job_id = $2 AND attempt = $3 AND lease_id = $1 AND state = 'running'",
+         WHERE job_id = $2 AND attempt = $3 AND lease_id = $1 AND state = 'running'
+         RETURNING job_id), unlocked AS (
+             DELETE FROM serial_locks USING back WHERE serial_locks.job_id = back.job_id)
+         SELECT count(*) AS "n!" FROM back"#,
         lease_id,
         back.job_id,
         back.attempt,
@@ -401,9 +439,8 @@ pub async fn set_back(
         back.reason,
         now,
     )
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected())
+    .fetch_one(tx)
+    .await
 }
 
 /// Retryable jobs whose unique key is now held by a younger waiting job are cancelled: that one will
