@@ -2,9 +2,10 @@
 //! an operator who wants a queue emptied by hand.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keryu_common::Context;
-use keryu_common::job::{Queue, store};
+use keryu_common::job::{Holds, Queue, store};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
@@ -24,7 +25,8 @@ pub async fn due(ctx: &Context) -> keryu_common::Result<usize> {
 /// # Errors
 /// The database does not answer.
 pub async fn due_of(ctx: &Context, registry: Registry) -> keryu_common::Result<usize> {
-    let holds = keryu_common::job::Holds::default();
+    let holds = Holds::default();
+    holds.renewed(Instant::now());
     let shared = Shared {
         ctx: ctx.clone(),
         registry: Arc::new(registry),
@@ -33,12 +35,25 @@ pub async fn due_of(ctx: &Context, registry: Registry) -> keryu_common::Result<u
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
         freed: Arc::new(Notify::new()),
     };
+    let renewed = tokio::spawn(renew(holds));
+    let ran = until_none(ctx, &shared).await;
+    renewed.abort();
+    ran
+}
+
+/// Under no lease that others could see lapse: it holds for as long as this runs.
+async fn renew(holds: Holds) {
+    loop {
+        holds.renewed(Instant::now());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn until_none(ctx: &Context, shared: &Shared) -> keryu_common::Result<usize> {
     let runners: Vec<_> =
         Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
     let mut ran = 0;
     loop {
-        // under no lease that others could see lapse
-        holds.renewed(std::time::Instant::now());
         let mut connection = ctx.db.acquire().await?;
         store::promote_due(&mut connection, ctx.now(), 1_000).await?;
         for queue in Queue::ALL {

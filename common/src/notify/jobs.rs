@@ -30,7 +30,8 @@ impl Job for DeliverMessage {
     const KIND: &'static str = "notify.deliver_message";
     const QUEUE: Queue = Queue::Critical;
     const PRIORITY: i16 = 0;
-    const MAX_ATTEMPTS: i16 = 20;
+    // the message's time ends the tries: an hour of them, the longest life of a code, is no more than this
+    const MAX_ATTEMPTS: i16 = 200;
     const TIMEOUT: Duration = Duration::from_secs(30);
     const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), most: Duration::from_secs(30) };
 

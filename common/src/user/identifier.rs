@@ -79,6 +79,14 @@ impl Identifier {
         }
     }
 
+    /// Of a phone number the country code and two digits: what budgets of text messages go by.
+    pub fn prefix(&self) -> Option<String> {
+        let Self::Phone(text) = self else { return None };
+        let country = phonenumber::parse(None, text).map_or(0, |number| number.code().value());
+        // the plus sign, the country code, two digits
+        Some(text.chars().take(1 + country.to_string().len() + 2).collect())
+    }
+
     /// How it is reached.
     pub fn channel(&self) -> Channel {
         match self {
@@ -114,6 +122,14 @@ mod tests {
         assert_eq!(read(" Ada@Example.ORG "), Ok("ada@example.org".into()));
         assert_eq!(read("0712 345 678"), Ok("+254712345678".into()));
         assert_eq!(read("+254 712-345-678"), Ok("+254712345678".into()));
+    }
+
+    #[test]
+    fn a_prefix_is_the_country_code_and_two_digits() {
+        let prefix = |text: &str| Identifier::parse(text, Some("KE")).expect(text).prefix();
+        assert_eq!(prefix("0712345678").as_deref(), Some("+25471"));
+        assert_eq!(prefix("+14155552671").as_deref(), Some("+141"));
+        assert_eq!(prefix("ada@example.org"), None);
     }
 
     #[test]

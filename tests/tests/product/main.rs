@@ -10,9 +10,16 @@
 
 mod support;
 
+mod budgets;
 mod codes;
 mod edges;
 mod engine;
 mod engine_model;
+mod enumeration;
+mod guards;
+mod guards_redis;
 mod ledger;
+mod mail;
+mod messages;
 mod schedules;
+mod secrecy;

@@ -23,12 +23,12 @@ pub use code::{Seed, code};
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
 use crate::error::{Code, Error, Refusal, Result};
-use crate::id;
-use crate::idempotency::{self, Begun};
 use crate::job::Queue;
 use crate::notify::{self, Message, Order};
 use crate::secret::{self, sha256};
-use crate::user::{Channel, Identifier};
+use crate::user::Identifier;
+use crate::idempotency::{self, Begun};
+use crate::id;
 
 /// Too soon after the last send.
 pub const COOLDOWN: Code = Code {
@@ -149,10 +149,7 @@ pub struct Verified {
 /// # Errors
 /// `otp.cooldown`, `otp.budget`, `otp.sms_budget`, and the refusals of [`idempotency::begin`].
 pub async fn request(
-    ctx: &Context,
-    client: &Client,
-    ask: Ask,
-    key: Option<&idempotency::Key>,
+    ctx: &Context, client: &Client, ask: Ask, key: Option<&idempotency::Key>,
 ) -> Result<Issued> {
     let now = ctx.now();
     let config = &ctx.config.otp;
@@ -165,21 +162,16 @@ pub async fn request(
     }
     let budget = store::lock_budget(&mut tx, &hash, now, &ask.identifier).await?;
     let (spent, withheld) = match budget.spend(now, config) {
-        Ok(spent) => sms_verdict(ctx, &mut tx, &ask, budget.user_id, now)
-            .await?
-            .map_or_else(|refusal| (Err(refusal), false), |within| (Ok(spent), !within)),
+        Ok(spent) => sms_verdict(ctx, &mut tx, &ask, budget.user_id, now).await?.map_or_else(
+            |refusal| (Err(refusal), false),
+            |within| (Ok(spent), !within),
+        ),
         Err(refusal) => (Err(refusal), false),
     };
-    let line = line(
-        client,
-        "otp.requested",
-        &hash,
-        now,
-        json!({
-            "purpose": ask.purpose.name(), "channel": ask.identifier.channel().name(),
-            "refused": spent.as_ref().err().map(|refusal| refusal.code),
-        }),
-    );
+    let line = line(client, "otp.requested", &hash, now, json!({
+        "purpose": ask.purpose.name(), "channel": ask.identifier.channel().name(),
+        "refused": spent.as_ref().err().map(|refusal| refusal.code),
+    }));
     let spent = match spent {
         Ok(spent) => spent,
         Err(refusal) => {
@@ -226,21 +218,14 @@ pub async fn verify(ctx: &Context, client: &Client, proof: Proof) -> Result<Veri
         Some(refusal) => Err(refusal),
         None => judge(ctx, &proof, &found, now),
     };
-    let line = line(
-        client,
-        "otp.verified",
-        &hash,
-        now,
-        json!({
-            "purpose": proof.purpose.name(), "refused": outcome.as_ref().err().map(|refusal| refusal.code),
-        }),
-    );
+    let line = line(client, "otp.verified", &hash, now, json!({
+        "purpose": proof.purpose.name(), "refused": outcome.as_ref().err().map(|refusal| refusal.code),
+    }));
     let refusal = match outcome {
         Ok(challenge) => {
             let token = secret::random::<32>();
             let text = URL_SAFE_NO_PAD.encode(token);
-            store::insert_token(&mut tx, &hash, &sha256(text.as_bytes()), challenge, now, now + TOKEN_LIFE)
-                .await?;
+            store::insert_token(&mut tx, &hash, &sha256(text.as_bytes()), challenge, now, now + TOKEN_LIFE).await?;
             audit::note(&mut tx, line).await?;
             tx.commit().await?;
             return Ok(Verified { verification_token: text, expires_in: TOKEN_LIFE });
@@ -258,10 +243,7 @@ pub async fn verify(ctx: &Context, client: &Client, proof: Proof) -> Result<Veri
 
 /// Which challenge the code proves.
 fn judge<'a>(
-    ctx: &Context,
-    proof: &Proof,
-    found: &'a [store::Challenge],
-    now: DateTime<Utc>,
+    ctx: &Context, proof: &Proof, found: &'a [store::Challenge], now: DateTime<Utc>,
 ) -> Result<&'a store::Challenge, Refusal> {
     let typed: String = proof.otp.chars().filter(|c| !c.is_whitespace()).collect();
     let most = i16::from(ctx.config.otp.tries);
@@ -285,13 +267,7 @@ fn identifier_hash(ctx: &Context, identifier: &Identifier) -> [u8; 32] {
     ctx.config.keys.derive("identifier").mac(&[identifier.as_str().as_bytes()])
 }
 
-fn challenge(
-    ctx: &Context,
-    client: &Client,
-    ask: &Ask,
-    user_id: Option<Uuid>,
-    now: DateTime<Utc>,
-) -> store::NewChallenge {
+fn challenge(ctx: &Context, client: &Client, ask: &Ask, user_id: Option<Uuid>, now: DateTime<Utc>) -> store::NewChallenge {
     let config = &ctx.config.otp;
     store::NewChallenge {
         challenge_id: id::unguessable(),
@@ -328,25 +304,20 @@ fn order(ask: &Ask, challenge: &store::NewChallenge, client: &Client) -> Order {
 }
 
 /// Spends one of the day's text messages; true while they last. Over budget, newcomers are refused,
-/// known or not; who signs in gets the usual answer and no message.
+/// known or not; who signs in gets the usual answer and no message. The purpose decides from which share
+/// it is spent, for whether the identifier is known must not: who signs in is a user, or gets no message
+/// and spends none.
 async fn sms_verdict(
-    ctx: &Context,
-    tx: &mut sqlx::PgConnection,
-    ask: &Ask,
-    user_id: Option<Uuid>,
-    now: DateTime<Utc>,
+    ctx: &Context, tx: &mut sqlx::PgConnection, ask: &Ask, user_id: Option<Uuid>, now: DateTime<Utc>,
 ) -> Result<Result<bool, Refusal>> {
-    let (Channel::Sms, Some(limits)) = (ask.identifier.channel(), &ctx.config.otp.sms) else {
-        return Ok(Ok(true));
-    };
+    let (Some(prefix), Some(limits)) = (ask.identifier.prefix(), &ctx.config.otp.sms) else { return Ok(Ok(true)) };
+    let newcomer = ask.purpose == Purpose::Register;
+    let count = i32::from(newcomer || user_id.is_some());
     let [shard] = secret::random::<1>();
-    let prefix: String = ask.identifier.as_str().chars().take(5).collect();
-    let sent = store::spend_sms(tx, now, &prefix, i16::from(shard % 16)).await?;
-    let within = limits.allow(&sent, user_id.is_some());
-    if !within && ask.purpose == Purpose::Register {
-        return Ok(Err(
-            SMS_BUDGET.refuse_for("The text messages of the day are used up.", until_midnight(now))
-        ));
+    let caps = limits.caps(!newcomer);
+    let within = store::spend_sms(tx, now, &prefix, i16::from(shard % 16), caps, count).await?;
+    if !within && newcomer {
+        return Ok(Err(SMS_BUDGET.refuse_for("The text messages of the day are used up.", until_midnight(now))));
     }
     Ok(Ok(within))
 }
@@ -356,12 +327,6 @@ fn until_midnight(now: DateTime<Utc>) -> Duration {
     Duration::from_secs(86_400 - seconds.unsigned_abs())
 }
 
-fn line<'a>(
-    client: &'a Client,
-    action: &'static str,
-    hash: &[u8],
-    at: DateTime<Utc>,
-    details: serde_json::Value,
-) -> Line<'a> {
+fn line<'a>(client: &'a Client, action: &'static str, hash: &[u8], at: DateTime<Utc>, details: serde_json::Value) -> Line<'a> {
     Line { action, entity_type: "identifier", entity_id: secret::hex(hash), actor: None, details, client, at }
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Proof;
-use super::budget::{Budget, SmsSent, Spent, Tries};
+use super::budget::{Budget, SmsCaps, Spent, Tries};
 use super::code::Seed;
 use crate::audit::Line;
 use crate::id;
@@ -133,20 +133,25 @@ pub async fn insert_request(
     Ok(())
 }
 
-/// One more text message today, and how many that makes. Sharded, so that no row is hot.
-pub async fn spend_sms(tx: &mut PgConnection, now: DateTime<Utc>, prefix: &str, shard: i16) -> Sql<SmsSent> {
-    sqlx::query_as!(
-        SmsSent,
-        r#"WITH spent AS (
+/// Whether the day's text messages are below both caps; if so, `count` more are spent, else none. The
+/// same rows are written either way. Sharded, so that no row is hot.
+pub async fn spend_sms(
+    tx: &mut PgConnection, now: DateTime<Utc>, prefix: &str, shard: i16, caps: SmsCaps, count: i32,
+) -> Sql<bool> {
+    sqlx::query_scalar!(
+        r#"WITH found AS (
+               SELECT coalesce(sum(sent) FILTER (WHERE prefix = '*'), 0) < $4
+                  AND coalesce(sum(sent) FILTER (WHERE prefix = $2), 0) < $5 AS within
+               FROM sms_budgets
+               WHERE day = ($1::timestamptz AT TIME ZONE 'UTC')::date AND prefix IN ('*', $2)
+           ), spent AS (
                INSERT INTO sms_budgets AS b (day, prefix, shard, sent)
-               SELECT ($1::timestamptz AT TIME ZONE 'UTC')::date, p, $3, 1 FROM unnest(ARRAY['*', $2]) AS p ORDER BY p
-               ON CONFLICT (day, prefix, shard) DO UPDATE SET sent = b.sent + 1
+               SELECT ($1::timestamptz AT TIME ZONE 'UTC')::date, p, $3, CASE WHEN within THEN $6::integer ELSE 0 END
+               FROM found, unnest(ARRAY['*', $2]) AS p ORDER BY p
+               ON CONFLICT (day, prefix, shard) DO UPDATE SET sent = b.sent + excluded.sent
            )
-           SELECT 1 + coalesce(sum(sent) FILTER (WHERE prefix = '*'), 0) AS "all!",
-                  1 + coalesce(sum(sent) FILTER (WHERE prefix = $2), 0) AS "prefix!"
-           FROM sms_budgets
-           WHERE day = ($1::timestamptz AT TIME ZONE 'UTC')::date AND prefix IN ('*', $2)"#,
-        now, prefix, shard,
+           SELECT within AS "within!" FROM found"#,
+        now, prefix, shard, caps.all, caps.prefix, count,
     )
     .fetch_one(tx)
     .await

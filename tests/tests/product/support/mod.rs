@@ -1,16 +1,24 @@
 //! The harness. [`World`] is a database and a Redis prefix of a test's own; [`Product`] the product in
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
+pub mod command;
+pub mod dump;
 pub mod engine;
 pub mod gateway;
 pub mod kinds;
+pub mod mailserver;
+pub mod own;
 pub mod process;
 pub mod product;
+pub mod twilio;
 pub mod world;
 
 pub use engine::Engine;
 pub use gateway::Gateway;
+pub use mailserver::MailServer;
+pub use own::Own;
 pub use product::Product;
+pub use twilio::Twilio;
 pub use world::World;
 
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use reqwest::Client;
 use super::{World, eventually};
 
 /// The folder of the built binaries: built here, so that `cargo test` alone is enough.
-fn binaries() -> &'static PathBuf {
+pub fn binaries() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Command::new(env!("CARGO"))

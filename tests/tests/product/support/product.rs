@@ -36,7 +36,15 @@ impl Product {
 
     /// With these settings besides.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let world = World::new().await;
+        Self::on(World::new().await, settings, Clock::fixed(beginning())).await
+    }
+
+    /// The same database, Redis and clock under other settings.
+    pub async fn restarted(&self, settings: &[(&str, &str)]) -> Self {
+        Self::on(self.world.again(), settings, self.ctx.clock.clone()).await
+    }
+
+    async fn on(world: World, settings: &[(&str, &str)], clock: Clock) -> Self {
         let mut all = world.settings();
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
@@ -44,7 +52,7 @@ impl Product {
         all.push(("KERYU_PUBLIC_URL".to_owned(), base.clone()));
         let config = Config::read(&mut Source::of(all)).expect("settings");
         let db = keryu_common::database::pool(&config).expect("pool");
-        let ctx = Context::with(config, db, Clock::fixed(beginning())).expect("context");
+        let ctx = Context::with(config, db, clock).expect("context");
         let app = keryu_api::app(ctx.clone()).expect("app");
         let acceptor = poem::listener::TcpAcceptor::from_tokio(listener).expect("listener");
         tokio::spawn(async move { poem::Server::new_with_acceptor(acceptor).run(app).await });
@@ -81,23 +89,29 @@ impl Product {
 
     /// Asks for a code with header fields.
     pub async fn ask_with(&self, identifier: &str, purpose: &str, fields: &[(&str, &str)]) -> (u16, Value) {
+        read(self.request(identifier, purpose, fields).await).await
+    }
+
+    /// Asks for a code with header fields: the whole answer.
+    pub async fn request(&self, identifier: &str, purpose: &str, fields: &[(&str, &str)]) -> Response {
         let body = json!({ "identifier": identifier, "purpose": purpose });
-        read(self.send(Method::POST, "/api/auth/otp/request", &body, fields).await).await
+        self.send(Method::POST, "/api/auth/otp/request", &body, fields).await
     }
 
     /// Hands a code in: status and body.
-    pub async fn verify(
-        &self,
-        identifier: &str,
-        purpose: &str,
-        otp: &str,
-        challenge: Option<&str>,
-    ) -> (u16, Value) {
+    pub async fn verify(&self, identifier: &str, purpose: &str, otp: &str, challenge: Option<&str>) -> (u16, Value) {
+        read(self.try_code(identifier, purpose, otp, challenge, &[]).await).await
+    }
+
+    /// Hands a code in with header fields: the whole answer.
+    pub async fn try_code(
+        &self, identifier: &str, purpose: &str, otp: &str, challenge: Option<&str>, fields: &[(&str, &str)],
+    ) -> Response {
         let mut body = json!({ "identifier": identifier, "purpose": purpose, "otp": otp });
         if let Some(challenge) = challenge {
             body["challenge_id"] = json!(challenge);
         }
-        read(self.send(Method::POST, "/api/auth/otp/verify", &body, &[]).await).await
+        self.send(Method::POST, "/api/auth/otp/verify", &body, fields).await
     }
 
     /// A receipt.
@@ -123,8 +137,7 @@ impl Product {
 
     /// Nothing is left to be done: every test that drains ends with this.
     pub async fn assert_nothing_left(&self) {
-        let left =
-            self.world.count("SELECT count(*) FROM jobs WHERE state NOT IN ('discarded', 'scheduled')").await;
+        let left = self.world.count("SELECT count(*) FROM jobs WHERE state NOT IN ('discarded', 'scheduled')").await;
         assert_eq!(left, 0, "jobs were left over");
     }
 }
@@ -134,6 +147,21 @@ pub async fn read(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.expect("body");
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// A header field, empty without it.
+pub fn field(response: &Response, name: &str) -> String {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// What `Retry-After` says.
+pub fn retry_after(response: &Response) -> Duration {
+    Duration::from_secs(field(response, "retry-after").parse().expect("Retry-After in whole seconds"))
+}
+
+/// Six digits that are not this code.
+pub fn wrong(code: &str) -> &'static str {
+    if code == "000000" { "111111" } else { "000000" }
 }
 
 /// The first run of six digits.

@@ -40,6 +40,16 @@ impl World {
         Self { database_url, redis_url: redis_url.to_owned(), prefix: name, db }
     }
 
+    /// The same world for one more process.
+    pub fn again(&self) -> Self {
+        Self {
+            database_url: self.database_url.clone(),
+            redis_url: self.redis_url.clone(),
+            prefix: self.prefix.clone(),
+            db: self.db.clone(),
+        }
+    }
+
     /// What every process and context of this world is told.
     pub fn settings(&self) -> Vec<(String, String)> {
         [
