@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -67,17 +68,30 @@ impl Run {
     }
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    let mut source = Source::open();
+    let listener: Option<SocketAddr> = source.find("KERYU_WORKER_LISTEN");
+    let config = match Config::read(&mut source) {
+        Ok(config) => config,
+        Err(faults) => {
+            eprintln!("keryu-worker: {faults}");
+            return ExitCode::from(2);
+        }
+    };
+    match work(cli.command, config, listener) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keryu-worker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(command: Command, config: Config, listener: Option<SocketAddr>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut source = Source::open();
-        let listener: Option<SocketAddr> = source.find("KERYU_WORKER_LISTEN");
-        let config = match Config::read(&mut source) {
-            Ok(config) => config,
-            Err(faults) => anyhow::bail!(faults),
-        };
-        match cli.command {
+        match command {
             Command::Run(run) => {
                 keryu_common::telemetry::start(&config.log, config.stage);
                 serve(Context::build(config)?, &run.shares()?, listener).await

@@ -102,9 +102,11 @@ impl Templates {
             false => AutoEscape::None,
         });
         let mut languages: HashMap<Message, BTreeSet<String>> = HashMap::new();
+        let mut broken = BTreeSet::new();
         for (name, (origin, text)) in &sources {
             if let Err(error) = environment.add_template_owned(name.clone(), text.clone()) {
                 faults.push(told(origin, &error));
+                broken.insert(name.clone());
             }
             let mut path = name.split('/');
             if let (Some(message), Some(language)) = (path.next().and_then(Message::named), path.next()) {
@@ -112,14 +114,17 @@ impl Templates {
             }
         }
         let templates = Self(Arc::new(Compiled { environment, languages }));
-        if faults.is_empty() {
-            templates.check(&sources, &mut faults);
-        }
+        templates.check(&sources, &broken, &mut faults);
         if faults.is_empty() { Ok(templates) } else { Err(faults) }
     }
 
-    /// Renders everything once.
-    fn check(&self, sources: &BTreeMap<String, (String, String)>, faults: &mut Vec<String>) {
+    /// Renders everything once, but for what does not compile: that is told already.
+    fn check(
+        &self,
+        sources: &BTreeMap<String, (String, String)>,
+        broken: &BTreeSet<String>,
+        faults: &mut Vec<String>,
+    ) {
         for (message, language) in self.0.languages.iter().flat_map(|(m, all)| all.iter().map(|l| (*m, l))) {
             for part in PARTS {
                 let name = format!("{}/{language}/{part}", message.name());
@@ -130,6 +135,9 @@ impl Templates {
                     ));
                     continue;
                 };
+                if broken.contains(&name) {
+                    continue;
+                }
                 let fault = samples().iter().find_map(|facts| match self.render(&name, facts) {
                     Err(error) => Some(told(origin, &error)),
                     Ok(text) => unfit(part, &text).map(|why| format!("{origin}: {why}")),
