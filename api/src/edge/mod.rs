@@ -44,6 +44,8 @@ pub struct Parts {
     /// Schemas of bodies.
     pub schemas: Schemas,
     rules: secure::Rules,
+    /// In which there are messages.
+    languages: Vec<String>,
     unmatched: Arc<str>,
 }
 
@@ -64,8 +66,9 @@ impl State {
         let limiter =
             Limiter::open(&config.http, &config.redis_url, &config.job.prefix, ctx.metrics.clone())?;
         let rules = secure::Rules::of(config);
+        let languages = config.notify.templates.all_languages();
         let schemas = Schemas::default();
-        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, rules, unmatched: "unmatched".into() })))
+        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, rules, languages, unmatched: "unmatched".into() })))
     }
 }
 
@@ -116,7 +119,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let state = &self.state;
-        let caller = Caller::read(&request, &state.ctx.config.http.trusted_proxies, state.ctx.now());
+        let proxies = &state.ctx.config.http.trusted_proxies;
+        let caller = Caller::read(&request, proxies, &state.languages, state.ctx.now());
         let method = request.method().clone();
         let coding = compress::wanted(request.headers());
         let origin = state.rules.origin(request.headers());

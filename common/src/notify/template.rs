@@ -152,6 +152,13 @@ impl Templates {
         self.0.languages.get(&message).into_iter().flatten().map(String::as_str)
     }
 
+    /// Every language that some message has, English first.
+    pub fn all_languages(&self) -> Vec<String> {
+        let others: BTreeSet<&String> =
+            self.0.languages.values().flatten().filter(|language| *language != FALLBACK).collect();
+        [FALLBACK.to_owned()].into_iter().chain(others.into_iter().cloned()).collect()
+    }
+
     /// The best language there is: the one wanted, its primary tag (`fr` for `fr-CA`), or English.
     pub fn language<'a>(&self, message: Message, wanted: &'a str) -> &'a str {
         let has = |language: &str| self.0.languages.get(&message).is_some_and(|all| all.contains(language));

@@ -1,9 +1,9 @@
 //! Settings as the shipped binaries read them: every fault at once, before anything is served.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 
+use crate::support::Folder;
 use crate::support::command::run;
 use crate::support::world::SECRET;
 
@@ -19,31 +19,6 @@ const ENOUGH: [(&str, &str); 3] = [
 fn told(output: &Output) -> String {
     assert!(output.stdout.is_empty(), "faults go to standard error");
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A folder that is gone after the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("keryu-settings-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).expect("folder");
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().expect("parent")).expect("folder");
-        fs::write(&path, text).expect("file");
-        path.to_string_lossy().into_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // what stays behind is in the folder for temporary files
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]
@@ -102,7 +77,7 @@ fn a_broken_template_ends_the_start_and_is_named_with_its_line() {
     folder.write("otp_code/en/sms.txt", "Hello\n{{ code }\n");
     folder.write("otp_code/fr/email.txt", "Bonjour\n\n{{ cod }}\n");
     folder.write("otp_code/de/sms.txt", "{{ code }}");
-    let dir = folder.0.to_string_lossy().into_owned();
+    let dir = folder.path();
     for (binary, command) in BOTH {
         let output = run(binary, &[command], &[&ENOUGH[..], &[("TEMPLATES_DIR", dir.as_str())]].concat());
         let text = told(&output);
