@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use keryu_common::limit::Limiter;
 use keryu_common::{Context, Result};
 use poem::http::uri::PathAndQuery;
-use poem::http::{HeaderValue, Method, Uri};
+use poem::http::{HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 
 use body::Schemas;
@@ -125,6 +125,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         let coding = compress::wanted(request.headers());
         let origin = state.rules.origin(request.headers());
         let preflight = state.rules.preflight(&request, origin.as_ref());
+        let endless = body::is_endless(request.headers(), state.ctx.config.http.body_limit);
         trim_slash(request.uri_mut());
         request.set_data(state.clone());
         request.set_data(state.ctx.clone());
@@ -134,8 +135,13 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
             Some(response) => (response, Arc::clone(&state.unmatched)),
             None => self.answer(request, &caller).await,
         };
+        let response_is_error = response.status().as_u16() >= 400;
         let headers = response.headers_mut();
         state.rules.write(headers, origin);
+        if endless && response_is_error {
+            // the rest of the body is not read: who sent it must not use the connection again
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some((bucket, decision)) = caller.call().limited.get() {
             limit::write(headers, *bucket, decision);
         }

@@ -13,6 +13,7 @@ mod codes;
 mod edges;
 mod enumeration;
 mod idempotency;
+mod input;
 mod limits;
 mod mail;
 mod messages;
