@@ -200,7 +200,8 @@ async fn every_route_keeps_the_rules() {
 async fn every_route_of_the_binary_keeps_the_rules_in_production_too() {
     let world = World::new().await;
     for stage in ["development", "production"] {
-        let settings = [("RATE_LIMIT_ALLOW", "127.0.0.1"), ("KERYU_ENV", stage), ("KERYU_LISTEN", "127.0.0.1")];
+        let settings =
+            [("RATE_LIMIT_ALLOW", "127.0.0.1"), ("KERYU_ENV", stage), ("KERYU_LISTEN", "127.0.0.1")];
         let api = process::api(&world, process::free_port(), &settings).await;
         walk(&api.base).await;
         api.process.terminate(Duration::from_secs(5)).await;

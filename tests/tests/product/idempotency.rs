@@ -97,7 +97,13 @@ async fn a_saved_outcome_is_sealed_and_its_key_hashed() {
     let [row] = &rows[..] else { panic!("one row: {rows:?}") };
     let url = issued["delivery_url"].as_str().expect("delivery_url");
     let hex = |text: &str| keryu_common::secret::hex(text.as_bytes());
-    for secret in [issued["challenge_id"].as_str().expect("id"), url.rsplit('/').next().expect("id"), KEY[0].1, MAIL, "challenge_id"] {
+    for secret in [
+        issued["challenge_id"].as_str().expect("id"),
+        url.rsplit('/').next().expect("id"),
+        KEY[0].1,
+        MAIL,
+        "challenge_id",
+    ] {
         assert!(!row.contains(secret) && !row.contains(&hex(secret)), "the row holds {secret}");
     }
 }

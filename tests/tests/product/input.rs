@@ -56,7 +56,11 @@ async fn identifiers_that_cannot_be_reached_are_refused_with_their_reason() {
         ("ada@exam\u{200b}ple.org", "identifier.control"),
     ] {
         let body = json!({ "identifier": identifier, "purpose": "register" });
-        assert_eq!(faults(&product, REQUEST, &body).await, [("/identifier".into(), code.into())], "{identifier:?}");
+        assert_eq!(
+            faults(&product, REQUEST, &body).await,
+            [("/identifier".into(), code.into())],
+            "{identifier:?}"
+        );
     }
     assert_untouched(&product).await;
 }
@@ -100,7 +104,10 @@ async fn all_faults_are_told_at_once_unknown_fields_among_them() {
     ];
     assert_eq!(told, wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
     let signed_in_only = json!({ "identifier": "ada@example.org", "purpose": "step_up" });
-    assert_eq!(faults(&product, REQUEST, &signed_in_only).await, [("/purpose".into(), "field.choice".into())]);
+    assert_eq!(
+        faults(&product, REQUEST, &signed_in_only).await,
+        [("/purpose".into(), "field.choice".into())]
+    );
     assert_untouched(&product).await;
 }
 
@@ -111,8 +118,18 @@ async fn bodies_that_cannot_be_read_are_problems() {
     let padded = format!("{valid}{}", " ".repeat(17_000));
     for (kind, body, status, code) in [
         ("application/json", "", 400, "request.malformed"),
-        ("application/json", "{\"identifier\":\"ada\\u0000@example.org\",\"purpose\":\"register\"}", 400, "request.malformed"),
-        ("application/json", "{\"identifier\":\"ada\0@example.org\",\"purpose\":\"register\"}", 400, "request.malformed"),
+        (
+            "application/json",
+            "{\"identifier\":\"ada\\u0000@example.org\",\"purpose\":\"register\"}",
+            400,
+            "request.malformed",
+        ),
+        (
+            "application/json",
+            "{\"identifier\":\"ada\0@example.org\",\"purpose\":\"register\"}",
+            400,
+            "request.malformed",
+        ),
         ("application/json", "{\"purpose\":\"login\",\"purpose\":\"register\"}", 400, "request.malformed"),
         ("application/json", &padded, 413, "request.too_large"),
         ("text/plain", valid, 415, "request.media_type"),
@@ -124,7 +141,8 @@ async fn bodies_that_cannot_be_read_are_problems() {
         assert_eq!((answer.0, answer.1["code"].as_str()), (status, Some(code)), "{kind} {:.40}", body);
         assert!(!answer.1.to_string().contains("ada"), "nothing of the body is repeated: {}", answer.1);
     }
-    let coded = Client::new().post(format!("{}{REQUEST}", product.base)).header("content-type", "application/json");
+    let coded =
+        Client::new().post(format!("{}{REQUEST}", product.base)).header("content-type", "application/json");
     let coded = coded.header("content-encoding", "gzip").body(valid).send().await.expect("answer");
     assert_eq!(coded.status(), 415, "a coding could hide any size");
     assert_untouched(&product).await;
@@ -132,7 +150,8 @@ async fn bodies_that_cannot_be_read_are_problems() {
 
 /// What the server says to these bytes, sent as they are.
 async fn raw(product: &Product, head: &str, chunks: &[&str]) -> String {
-    let mut stream = tokio::net::TcpStream::connect(product.base.trim_start_matches("http://")).await.expect("connect");
+    let mut stream =
+        tokio::net::TcpStream::connect(product.base.trim_start_matches("http://")).await.expect("connect");
     stream.write_all(head.as_bytes()).await.expect("head");
     for chunk in chunks {
         // the server may have answered and closed already
@@ -143,16 +162,21 @@ async fn raw(product: &Product, head: &str, chunks: &[&str]) -> String {
     String::from_utf8_lossy(&answer[..read]).into_owned()
 }
 
-const HEAD: &str = "POST /api/auth/otp/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+const HEAD: &str =
+    "POST /api/auth/otp/request HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 
 #[tokio::test]
 async fn a_body_without_an_announced_length_ends_at_the_limit() {
     let product = Product::new().await;
     let chunk = format!("1000\r\n{}\r\n", "[".repeat(0x1000));
-    let answer = raw(&product, &format!("{HEAD}transfer-encoding: chunked\r\n\r\n"), &[chunk.as_str(); 8]).await;
+    let answer =
+        raw(&product, &format!("{HEAD}transfer-encoding: chunked\r\n\r\n"), &[chunk.as_str(); 8]).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("request.too_large"));
-    assert!(answer.to_lowercase().contains("connection: close"), "what is left of the body is not read: {answer}");
+    assert!(
+        answer.to_lowercase().contains("connection: close"),
+        "what is left of the body is not read: {answer}"
+    );
 }
 
 #[tokio::test]
@@ -182,12 +206,20 @@ async fn a_body_that_never_ends_is_waited_for_ten_seconds() {
 #[tokio::test]
 async fn odd_paths_and_queries_name_nothing() {
     let product = Product::new().await;
-    for path in ["/api/deliveries/%00", "/api/deliveries/..%2f..%2fetc", "/api/%e2%80%ae", "/api/deliveries/", "//", "/api/auth/otp/request/x"] {
+    for path in [
+        "/api/deliveries/%00",
+        "/api/deliveries/..%2f..%2fetc",
+        "/api/%e2%80%ae",
+        "/api/deliveries/",
+        "//",
+        "/api/auth/otp/request/x",
+    ] {
         let (status, body) = read(product.send(Method::GET, path, &Value::Null, &[]).await).await;
         assert_eq!(status, 404, "{path} {body}");
         assert_eq!(body["status"], 404);
     }
     let path = "/api/webhooks/sms/http/secret?id=nope";
-    let (status, body) = read(product.send(Method::POST, path, &json!({ "status": "sent" }), &[]).await).await;
+    let (status, body) =
+        read(product.send(Method::POST, path, &json!({ "status": "sent" }), &[]).await).await;
     assert_eq!((status, &body["code"]), (422, &"request.invalid".into()));
 }

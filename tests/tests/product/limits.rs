@@ -72,7 +72,10 @@ async fn a_forged_forwarding_field_gives_no_second_bucket() {
         let answer = call(&product, 9, &[("x-forwarded-for", forged), ("forwarded", "for=192.0.2.1")]).await;
         assert_eq!(answer.status(), 429, "{forged}");
     }
-    let seen: String = sqlx::query_scalar("SELECT DISTINCT ip_address FROM audit").fetch_one(&product.world.db).await.expect("ip");
+    let seen: String = sqlx::query_scalar("SELECT DISTINCT ip_address FROM audit")
+        .fetch_one(&product.world.db)
+        .await
+        .expect("ip");
     assert_eq!(seen, "127.0.0.1", "the peer, whatever it says of itself");
 }
 
@@ -91,7 +94,9 @@ const HOPS: [(&str, &str); 9] = [
 
 #[tokio::test]
 async fn behind_trusted_proxies_the_rightmost_address_that_is_none_of_them_acts() {
-    let product = Product::with(&[("KERYU_TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8"), ("RATE_LIMIT_ANONYMOUS", "1000")]).await;
+    let product =
+        Product::with(&[("KERYU_TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8"), ("RATE_LIMIT_ANONYMOUS", "1000")])
+            .await;
     for (n, (forwarded, acts)) in HOPS.into_iter().enumerate() {
         let agent = format!("case {n}");
         call(&product, n, &[("x-forwarded-for", forwarded), ("user-agent", &agent)]).await;
@@ -106,8 +111,10 @@ async fn behind_trusted_proxies_the_rightmost_address_that_is_none_of_them_acts(
 
 #[tokio::test]
 async fn an_ipv6_client_is_its_64_and_a_mapped_address_is_ipv4() {
-    let product = Product::with(&[("KERYU_TRUSTED_PROXIES", "127.0.0.1"), ("RATE_LIMIT_ANONYMOUS", "4")]).await;
-    let from = async |address: &str| call(&product, 1, &[("x-forwarded-for", address)]).await.status().as_u16();
+    let product =
+        Product::with(&[("KERYU_TRUSTED_PROXIES", "127.0.0.1"), ("RATE_LIMIT_ANONYMOUS", "4")]).await;
+    let from =
+        async |address: &str| call(&product, 1, &[("x-forwarded-for", address)]).await.status().as_u16();
     for host in 1..=4 {
         assert_eq!(from(&format!("2001:db8:1:2::{host}")).await, 422);
     }

@@ -37,7 +37,8 @@ async fn a_mail_is_whole() {
     let server = MailServer::start().await;
     let product = with_mail(&format!("smtp://{}", server.address)).await;
     let (_, issued) = product.ask(ADA, "register").await;
-    let job: String = sqlx::query_scalar("SELECT job_id::text FROM jobs").fetch_one(&product.world.db).await.expect("job");
+    let job: String =
+        sqlx::query_scalar("SELECT job_id::text FROM jobs").fetch_one(&product.world.db).await.expect("job");
     product.drain().await;
     assert_eq!(state(&product, &issued).await, "accepted");
     let [letter] = &server.letters()[..] else { panic!("{:?}", server.heard()) };
@@ -46,7 +47,10 @@ async fn a_mail_is_whole() {
     assert_eq!(letter.header("from"), "Keryu <no-reply@example.org>");
     assert_eq!(letter.header("to"), ADA);
     assert!(letter.header("content-type").starts_with("multipart/alternative;"));
-    assert!(letter.content.contains("Content-Type: text/plain") && letter.content.contains("Content-Type: text/html"));
+    assert!(
+        letter.content.contains("Content-Type: text/plain")
+            && letter.content.contains("Content-Type: text/html")
+    );
     let code = digits(&letter.header("subject")).expect("a code in the subject");
     assert_eq!(letter.header("subject"), format!("{code} is your Keryu code"));
     assert!(letter.joined().matches(&code).count() == 3, "in the subject and in both alternatives");
@@ -119,10 +123,14 @@ async fn a_certificate_that_nobody_trusts_gets_no_mail_and_loses_none() {
 async fn beyond_this_machine_no_mail_goes_without_starttls() {
     let server = MailServer::start().await;
     // every address of this machine: it reaches the server on loopback, and is not loopback
-    let product = with_mail(&format!("smtp://0.0.0.0:{}", server.address.rsplit(':').next().expect("port"))).await;
+    let product =
+        with_mail(&format!("smtp://0.0.0.0:{}", server.address.rsplit(':').next().expect("port"))).await;
     let (_, issued) = product.ask(ADA, "register").await;
     product.drain().await;
-    assert_eq!(attempts(&product).await, [("misconfigured".to_owned(), "the server offers no STARTTLS".to_owned())]);
+    assert_eq!(
+        attempts(&product).await,
+        [("misconfigured".to_owned(), "the server offers no STARTTLS".to_owned())]
+    );
     assert_eq!(state(&product, &issued).await, "queued");
     assert!(server.letters().is_empty() && !server.heard().iter().any(|line| line.starts_with("MAIL")));
 }

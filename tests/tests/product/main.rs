@@ -2,7 +2,8 @@
 //! binaries started and killed. One binary, so that it links once.
 
 #![expect(
-    clippy::expect_used, clippy::unwrap_used, clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::disallowed_methods,
     reason = "a test fails by panicking, and looks at rows by statements of its own"
 )]
 

@@ -17,7 +17,8 @@ async fn get(http: &Client, url: &str) -> (u16, Value) {
 /// Asks for a code for one more number.
 async fn ask(http: &Client, base: &str, n: u32) -> Response {
     let body = format!(r#"{{"identifier":"+2547123456{n:02}","purpose":"register"}}"#);
-    let request = http.post(format!("{base}/api/auth/otp/request")).header("content-type", "application/json");
+    let request =
+        http.post(format!("{base}/api/auth/otp/request")).header("content-type", "application/json");
     request.body(body).send().await.expect("an answer")
 }
 
@@ -37,8 +38,10 @@ async fn readiness_tells_what_is_away_and_calls_go_on_when_it_is_back() {
     let arrives = async |n: u32| {
         assert_eq!(ask(&http, &api.base, n).await.status(), 202, "code {n}");
         let number = format!("+2547123456{n:02}");
-        eventually("the code arrives", Duration::from_secs(15), || async { !gateway.accepted_for(&number).is_empty() })
-            .await;
+        eventually("the code arrives", Duration::from_secs(15), || async {
+            !gateway.accepted_for(&number).is_empty()
+        })
+        .await;
     };
     let says = async |url: &str, status: u16, word: &str| {
         eventually(&format!("{url} says {word}"), Duration::from_secs(15), || async {
@@ -48,10 +51,16 @@ async fn readiness_tells_what_is_away_and_calls_go_on_when_it_is_back() {
         .await;
     };
     says(&format!("{theirs}/readyz"), 200, "ok").await;
-    assert_eq!(get(&http, &ready).await, (200, serde_json::json!({ "status": "ok", "postgres": true, "redis": true })));
+    assert_eq!(
+        get(&http, &ready).await,
+        (200, serde_json::json!({ "status": "ok", "postgres": true, "redis": true }))
+    );
     arrives(1).await;
-    let metrics = http.get(format!("{theirs}/metrics")).send().await.expect("metrics").text().await.expect("text");
-    assert!(metrics.contains("notify.deliver_message") && metrics.ends_with("# EOF\n"), "{metrics}");
+    eventually("the worker counts the job", Duration::from_secs(10), || async {
+        let metrics = http.get(format!("{theirs}/metrics")).send().await.expect("metrics");
+        metrics.text().await.expect("text").contains("notify.deliver_message")
+    })
+    .await;
 
     services.redis.stop().expect("stop");
     says(&ready, 200, "degraded").await;
@@ -66,7 +75,10 @@ async fn readiness_tells_what_is_away_and_calls_go_on_when_it_is_back() {
     says(&format!("{theirs}/readyz"), 503, "unavailable").await;
     let refused = ask(&http, &api.base, 3).await;
     assert!(retry_after(&refused) > Duration::ZERO);
-    assert_eq!((refused.status().as_u16(), &read(refused).await.1["code"]), (503, &"server.unavailable".into()));
+    assert_eq!(
+        (refused.status().as_u16(), &read(refused).await.1["code"]),
+        (503, &"server.unavailable".into())
+    );
     for url in [format!("{}/healthz", api.base), format!("{theirs}/healthz")] {
         assert_eq!(get(&http, &url).await.0, 200, "{url}: alive");
     }

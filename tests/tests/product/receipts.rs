@@ -20,7 +20,8 @@ async fn a_receipt_is_for_whoever_holds_its_id_and_for_nobody_else() {
     let product = Product::new().await;
     let (_, issued) = product.ask(PHONE, "register").await;
     let url = issued["delivery_url"].as_str().expect("delivery_url");
-    let id = url.strip_prefix(&format!("{}/api/deliveries/", product.base)).expect("under the public address");
+    let id =
+        url.strip_prefix(&format!("{}/api/deliveries/", product.base)).expect("under the public address");
     id.parse::<uuid::Uuid>().expect("an id");
     assert_eq!(show(&product, url).await.1["id"], id);
     let (status, nobody) = show(&product, "/api/deliveries/00000000-0000-4000-8000-000000000000").await;
@@ -42,14 +43,20 @@ async fn the_receipt_of_a_registration_tells_each_step() {
         told.push(product.receipt(&issued).await);
         product.advance(Duration::from_secs(10));
     }
-    let seen: Vec<(&str, u64)> =
-        told.iter().map(|it| (it["state"].as_str().expect("state"), it["tries"].as_u64().expect("tries"))).collect();
+    let seen: Vec<(&str, u64)> = told
+        .iter()
+        .map(|it| (it["state"].as_str().expect("state"), it["tries"].as_u64().expect("tries")))
+        .collect();
     assert_eq!(seen, [("queued", 0), ("queued", 1), ("unknown", 2), ("accepted", 3)]);
     for receipt in &told {
         assert!(receipt["next_step"].as_str().is_some_and(|step| step.ends_with('.')), "{receipt}");
         let mut fields: Vec<&String> = receipt.as_object().expect("an object").keys().collect();
         fields.sort_unstable();
-        assert_eq!(fields, ["channel", "expires_at", "id", "next_step", "state", "tries"], "and nothing besides");
+        assert_eq!(
+            fields,
+            ["channel", "expires_at", "id", "next_step", "state", "tries"],
+            "and nothing besides"
+        );
         assert!(!receipt.to_string().contains(&PHONE[1..]));
     }
     product.assert_nothing_left().await;

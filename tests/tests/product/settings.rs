@@ -47,8 +47,13 @@ fn every_faulty_setting_is_named_at_once_and_nothing_starts() {
         let output = run(binary, &[command], &faulty);
         let text = told(&output);
         assert_eq!(output.status.code(), Some(2), "{binary}: {text}");
-        for name in faulty.iter().map(|(name, _)| *name).filter(|name| *name != "TWILIO_ACCOUNT_SID").chain(missing) {
-            assert!(text.lines().any(|line| line.trim_start().starts_with(name)), "{binary}: {name} in {text}");
+        for name in
+            faulty.iter().map(|(name, _)| *name).filter(|name| *name != "TWILIO_ACCOUNT_SID").chain(missing)
+        {
+            assert!(
+                text.lines().any(|line| line.trim_start().starts_with(name)),
+                "{binary}: {name} in {text}"
+            );
         }
         assert!(!text.contains("panicked") && !text.contains("backtrace"), "{text}");
     }
@@ -58,11 +63,19 @@ fn every_faulty_setting_is_named_at_once_and_nothing_starts() {
 fn production_wants_secrets_and_shows_none() {
     for (binary, command) in BOTH {
         let weak = format!("weak:{}", "ab".repeat(32));
-        let settings = [ENOUGH[0], ENOUGH[1], ("KERYU_SECRET_KEY", weak.as_str()), ("SMS_HTTP_WEBHOOK_SECRET", "short"), ("SMTP_URL", "smtps://me:hunter2@mail.example.org/x")];
+        let settings = [
+            ENOUGH[0],
+            ENOUGH[1],
+            ("KERYU_SECRET_KEY", weak.as_str()),
+            ("SMS_HTTP_WEBHOOK_SECRET", "short"),
+            ("SMTP_URL", "smtps://me:hunter2@mail.example.org/x"),
+        ];
         let output = run(binary, &[command], &settings);
         let text = told(&output);
         assert_eq!(output.status.code(), Some(2), "{text}");
-        for name in ["KERYU_SECRET_KEY: key 1 is one byte repeated", "SMS_HTTP_WEBHOOK_SECRET: shorter", "SMTP_URL: "] {
+        for name in
+            ["KERYU_SECRET_KEY: key 1 is one byte repeated", "SMS_HTTP_WEBHOOK_SECRET: shorter", "SMTP_URL: "]
+        {
             assert!(text.contains(name), "{binary}: {name} in {text}");
         }
         assert!(!text.contains("abab") && !text.contains("hunter2"), "{text}");
@@ -84,7 +97,8 @@ fn a_broken_template_ends_the_start_and_is_named_with_its_line() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         let line = text.lines().find(|line| line.contains("otp_code/en/sms.txt")).expect("the file is named");
         assert!(line.contains("line 2"), "{line}");
-        let line = text.lines().find(|line| line.contains("otp_code/fr/email.txt")).expect("and the next one");
+        let line =
+            text.lines().find(|line| line.contains("otp_code/fr/email.txt")).expect("and the next one");
         assert!(line.contains("line 3"), "{line}");
         for wanted in ["otp_code/de/email.txt", "otp_code/de/email.subject"] {
             assert!(text.contains(wanted), "{wanted} is missing: {text}");
@@ -108,7 +122,8 @@ fn the_example_file_is_a_settings_file() {
 fn the_environment_wins_over_the_file_and_a_faulty_file_is_named() {
     let folder = Folder::new("files");
     let path = folder.write("keryu.toml", "OTP_DIGITS = 40\nOTP_LIFE = \"1s\"\nPORT = 70000\n");
-    let settings = [&ENOUGH[..], &[("KERYU_CONFIG", path.as_str()), ("OTP_DIGITS", "6"), ("PORT", "8080")]].concat();
+    let settings =
+        [&ENOUGH[..], &[("KERYU_CONFIG", path.as_str()), ("OTP_DIGITS", "6"), ("PORT", "8080")]].concat();
     let text = told(&run("keryu-api", &["serve"], &settings));
     assert!(text.contains("OTP_LIFE") && !text.contains("OTP_DIGITS") && !text.contains("PORT"), "{text}");
     let broken = folder.write("broken.toml", "OTP_DIGITS = \n");
@@ -121,7 +136,8 @@ fn the_environment_wins_over_the_file_and_a_faulty_file_is_named() {
 
 #[test]
 fn all_lines_of_the_example_hold_when_they_are_switched_on() {
-    let text = fs::read_to_string(keryu_tests::services::workspace().join("keryu.example.toml")).expect("the example");
+    let text = fs::read_to_string(keryu_tests::services::workspace().join("keryu.example.toml"))
+        .expect("the example");
     let setting = |line: &&str| {
         let name = line.trim_start_matches('#').split([' ', '=']).next().unwrap_or_default();
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')

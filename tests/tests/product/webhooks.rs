@@ -31,9 +31,12 @@ fn signature(token: &str, url: &str, form: &[(&str, &str)]) -> String {
 
 /// A report in Twilio's form under this signature. Answers with status and code.
 async fn report(url: &str, form: &[(&str, &str)], signature: &str) -> (u16, String) {
-    let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", value.replace('+', "%2B"))).collect();
-    let request = reqwest::Client::new().post(url).header("content-type", "application/x-www-form-urlencoded");
-    let answer = request.header("x-twilio-signature", signature).body(body.join("&")).send().await.expect("answer");
+    let body: Vec<String> =
+        form.iter().map(|(name, value)| format!("{name}={}", value.replace('+', "%2B"))).collect();
+    let request =
+        reqwest::Client::new().post(url).header("content-type", "application/x-www-form-urlencoded");
+    let answer =
+        request.header("x-twilio-signature", signature).body(body.join("&")).send().await.expect("answer");
     assert_eq!(answer.url().as_str(), url, "no redirect");
     let (status, body) = read(answer).await;
     (status, body["code"].as_str().unwrap_or_default().to_owned())
@@ -58,7 +61,13 @@ async fn a_signed_report_moves_a_delivery_forward_and_never_back() {
         assert_eq!(report(&url, &form, &signature(TOKEN, &url, &form)).await.0, 200, "{status}");
         state(&product, &issued).await
     };
-    for (status, state) in [("sent", "accepted"), ("delivered", "delivered"), ("sent", "delivered"), ("failed", "delivered"), ("undelivered", "delivered")] {
+    for (status, state) in [
+        ("sent", "accepted"),
+        ("delivered", "delivered"),
+        ("sent", "delivered"),
+        ("failed", "delivered"),
+        ("undelivered", "delivered"),
+    ] {
         assert_eq!(told(status).await, state, "{status} came");
     }
 }
@@ -132,11 +141,18 @@ async fn a_gateway_reports_on_its_secret_path() {
     };
     let named = |secret: &str| format!("/api/webhooks/sms/http/{secret}?id={}", id(&issued));
     let forged = (403, "webhook.forged".to_owned());
-    for path in [named("wrong"), named(&SECRET[1..]), named("%00"), named(SECRET).replace("/http/", "/twilio/")] {
+    for path in
+        [named("wrong"), named(&SECRET[1..]), named("%00"), named(SECRET).replace("/http/", "/twilio/")]
+    {
         assert_eq!(post(&path, json!({ "status": "failed" })).await, forged, "{path}");
     }
     assert_eq!(state(&product, &issued).await, "accepted");
-    for body in [json!({ "status": "enroute" }), json!({ "status": 7 }), json!({}), json!({ "nested": { "status": "failed" } })] {
+    for body in [
+        json!({ "status": "enroute" }),
+        json!({ "status": 7 }),
+        json!({}),
+        json!({ "nested": { "status": "failed" } }),
+    ] {
         assert_eq!(post(&callback, body).await.0, 200);
         assert_eq!(state(&product, &issued).await, "accepted");
     }

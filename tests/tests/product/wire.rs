@@ -36,7 +36,8 @@ async fn request_and_trace_ids_go_from_the_request_into_its_rows() {
     }
     assert_eq!(product.world.count("SELECT count(*) FROM audit WHERE request_id = 'r-42.a_B'").await, 1);
     for malformed in ["a b", "", "x\"y", &"a".repeat(65)] {
-        let answer = get(&product, "/nope", &[("x-request-id", malformed), ("traceparent", "00-0-0-0")]).await;
+        let answer =
+            get(&product, "/nope", &[("x-request-id", malformed), ("traceparent", "00-0-0-0")]).await;
         let id = field(&answer, "x-request-id");
         assert!(id != malformed && id.parse::<uuid::Uuid>().is_ok(), "{malformed:?} became {id}");
         assert_eq!(read(answer).await.1["instance"], format!("urn:keryu:request:{id}"));
@@ -56,20 +57,37 @@ async fn the_logs_of_both_binaries_name_request_and_trace_and_nobody() {
     let port = free_port().to_string();
     let base = format!("http://127.0.0.1:{port}");
     let mut settings = world.settings();
-    for (name, value) in gateway.settings().into_iter().chain([("KERYU_ENV", "production"), ("KERYU_LISTEN", "127.0.0.1"), ("PORT", &port)]) {
+    for (name, value) in gateway.settings().into_iter().chain([
+        ("KERYU_ENV", "production"),
+        ("KERYU_LISTEN", "127.0.0.1"),
+        ("PORT", &port),
+    ]) {
         settings.push((name.to_owned(), value.to_owned()));
     }
-    let (api, worker) = (Logged::start("keryu-api", &["serve"], &settings), Logged::start("keryu-worker", &["run"], &settings));
+    let (api, worker) = (
+        Logged::start("keryu-api", &["serve"], &settings),
+        Logged::start("keryu-worker", &["run"], &settings),
+    );
     let http = Client::new();
-    eventually("the API answers", Duration::from_secs(20), || async { http.get(format!("{base}/healthz")).send().await.is_ok() }).await;
-    let request = http.post(format!("{base}/api/auth/otp/request?secret=1")).header("content-type", "application/json");
+    eventually("the API answers", Duration::from_secs(20), || async {
+        http.get(format!("{base}/healthz")).send().await.is_ok()
+    })
+    .await;
+    let request =
+        http.post(format!("{base}/api/auth/otp/request?secret=1")).header("content-type", "application/json");
     let request = request.header("x-request-id", "r-43").header("traceparent", PARENT);
     let body = r#"{"identifier":"+254712345678","purpose":"register"}"#;
     assert_eq!(request.body(body).send().await.expect("answer").status(), 202);
-    eventually("the code arrives", Duration::from_secs(20), || async { !gateway.accepted_for("+254712345678").is_empty() }).await;
+    eventually("the code arrives", Duration::from_secs(20), || async {
+        !gateway.accepted_for("+254712345678").is_empty()
+    })
+    .await;
     let (api, worker) = (api.end(), worker.end());
     let access = line(&api, &["keryu::access", "r-43"]).expect("an access line");
-    assert_eq!((&access["route"], &access["status"], &access["method"]), (&"/api/auth/otp/request".into(), &202.into(), &"POST".into()));
+    assert_eq!(
+        (&access["route"], &access["status"], &access["method"]),
+        (&"/api/auth/otp/request".into(), &202.into(), &"POST".into())
+    );
     assert!(access["traceparent"].as_str().is_some_and(|parent| parent.contains(TRACE)), "{access}");
     let failed = line(&worker, &["attempt failed"]).expect("the first try failed");
     assert_eq!((&failed["request_id"], &failed["kind"]), (&"r-43".into(), &"notify.deliver_message".into()));
@@ -80,22 +98,43 @@ async fn the_logs_of_both_binaries_name_request_and_trace_and_nobody() {
 
 #[tokio::test]
 async fn answers_are_safe_for_browsers() {
-    let product = Product::with(&[("KERYU_CORS_ORIGINS", "https://app.example.org"), ("RATE_LIMIT_ALLOW", "127.0.0.1")]).await;
+    let product = Product::with(&[
+        ("KERYU_CORS_ORIGINS", "https://app.example.org"),
+        ("RATE_LIMIT_ALLOW", "127.0.0.1"),
+    ])
+    .await;
     for path in ["/healthz", "/api/docs", "/nope", "/dev/inbox", "/api/openapi.json"] {
         let answer = get(&product, path, &[]).await;
-        for (name, value) in [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer")] {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+        ] {
             assert_eq!(field(&answer, name), value, "{path}");
         }
         let policy = field(&answer, "content-security-policy");
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
     }
-    for (origin, allowed) in [("https://app.example.org", true), ("https://app.example.org.evil.example", false), ("null", false)] {
+    for (origin, allowed) in
+        [("https://app.example.org", true), ("https://app.example.org.evil.example", false), ("null", false)]
+    {
         let answer = product.request(MAIL, "login", &[("origin", origin)]).await;
         assert_eq!(field(&answer, "access-control-allow-origin"), if allowed { origin } else { "" });
         assert!(field(&answer, "vary").contains("origin"));
-        let ask = [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", "idempotency-key")];
+        let ask = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "idempotency-key"),
+        ];
         let answer = product.send(Method::OPTIONS, "/api/auth/otp/request", &Value::Null, &ask).await;
-        assert_eq!(field(&answer, "access-control-allow-headers").contains("idempotency-key"), allowed, "{origin}");
+        assert_eq!(
+            field(&answer, "access-control-allow-headers").contains("idempotency-key"),
+            allowed,
+            "{origin}"
+        );
         assert_eq!(field(&answer, "access-control-allow-methods").contains("POST"), allowed, "{origin}");
     }
 }
@@ -125,7 +164,11 @@ async fn the_inbox_is_for_this_machine_in_development_alone() {
         for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
             assert_eq!(get(&development, path, &[("host", host)]).await.status(), 200, "{host}");
         }
-        for fields in [[("host", "evil.example")], [("host", "localhost.evil.example:8080")], [("x-forwarded-for", "192.0.2.1")]] {
+        for fields in [
+            [("host", "evil.example")],
+            [("host", "localhost.evil.example:8080")],
+            [("x-forwarded-for", "192.0.2.1")],
+        ] {
             let (status, body) = read(get(&development, path, &fields).await).await;
             assert_eq!((status, &body["code"]), (404, &"request.not_found".into()), "{fields:?}");
         }
@@ -148,7 +191,9 @@ async fn the_documents_tell_what_is_so() {
         assert!(now == kept(name), "out of date: cargo run -p keryu-api -- {command} > {name}");
     }
     let page = get(&product, "/api/docs", &[]).await.text().await.expect("page");
-    let loads = |attribute: &str| page.match_indices(attribute).any(|(at, _)| page[at + attribute.len()..].starts_with("http"));
+    let loads = |attribute: &str| {
+        page.match_indices(attribute).any(|(at, _)| page[at + attribute.len()..].starts_with("http"))
+    };
     assert!(!loads("src=\"") && !loads("<link href=\""), "the page loads something");
 }
 
@@ -183,6 +228,9 @@ async fn problems_name_where_help_is_and_no_internals_in_production() {
     let answer = product.request(MAIL, "register", &[]).await;
     assert_eq!((answer.status().as_u16(), field(&answer, "retry-after").as_str()), (503, "2"));
     let (_, body) = read(answer).await;
-    assert_eq!((&body["code"], &body["help"]), (&"server.unavailable".into(), &"https://help.example.org".into()));
+    assert_eq!(
+        (&body["code"], &body["help"]),
+        (&"server.unavailable".into(), &"https://help.example.org".into())
+    );
     assert!(body.get("debug").is_none() && !body.to_string().contains("127.0.0.1:9"), "{body}");
 }
