@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::product::digits;
-use crate::support::{MailServer, Product};
+use crate::support::{Folder, MailServer, Product};
 
 const ADA: &str = "ada@example.org";
 const FROM: (&str, &str) = ("MAIL_FROM", "Keryu <no-reply@example.org>");
@@ -76,6 +76,25 @@ async fn a_mail_speaks_the_language_that_the_request_asked_for() {
     }
     let french = server.letters()[0].joined();
     assert!(french.contains("Il sert une seule fois") && french.contains("quoted-printable"), "{french}");
+}
+
+#[tokio::test]
+async fn a_language_that_a_folder_of_templates_adds_is_spoken() {
+    let (server, folder) = (MailServer::start().await, Folder::new("languages"));
+    folder.write("otp_code/de/sms.txt", "{{ code }} ist dein Code.");
+    folder.write("otp_code/de/email.txt", "{{ code }} ist dein Code.");
+    folder.write("otp_code/de/email.html", "<p>{{ code }} ist dein Code.</p>");
+    folder.write("otp_code/de/email.subject", "{{ code }} ist dein {{ name }}-Code");
+    let (url, dir) = (format!("smtp://{}", server.address), folder.path());
+    let product = Product::with(&[("SMTP_URL", &url), FROM, ("TEMPLATES_DIR", &dir)]).await;
+    product.ask_with(ADA, "register", &[("accept-language", "de-AT, fr;q=0.5")]).await;
+    product.drain().await;
+    assert!(server.letters()[0].header("subject").ends_with("ist dein Keryu-Code"), "{:?}", server.letters());
+    // a message without that language speaks English
+    product.world.user("bob@example.org").await;
+    product.ask_with("bob@example.org", "register", &[("accept-language", "de")]).await;
+    product.drain().await;
+    assert_eq!(server.letters()[1].header("subject"), "You already have a Keryu account");
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and looks at rows by statements of its own"
 )]
@@ -14,6 +13,14 @@ mod budgets;
 mod codes;
 mod edges;
 mod enumeration;
+mod idempotency;
+mod input;
+mod limits;
 mod mail;
 mod messages;
+mod outage;
+mod receipts;
 mod secrecy;
+mod settings;
+mod webhooks;
+mod wire;

@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod dump;
+pub mod folder;
 pub mod gateway;
 pub mod mailserver;
 pub mod process;
@@ -10,6 +11,7 @@ pub mod product;
 pub mod twilio;
 pub mod world;
 
+pub use folder::Folder;
 pub use gateway::Gateway;
 pub use mailserver::MailServer;
 pub use product::Product;

@@ -91,7 +91,7 @@ fn fault(request: &Request, sid: &str, form: &[(String, String)]) -> Option<Repl
     let field =
         |name: &str| form.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
     let (to, from, body, callback) = (field("To"), field("From"), field("Body"), field("StatusCallback"));
-    let credentials = format!("Basic {}", base64(&format!("{SID}:{TOKEN}")));
+    let credentials = format!("Basic {}", base64(format!("{SID}:{TOKEN}")));
     if request.header("authorization") != Some(credentials.as_str()) {
         return Some((401, r#"{"code": 20003, "message": "Authenticate"}"#));
     }
