@@ -196,7 +196,10 @@ impl PollStrategy for Every {
 
 /// The handler: open while a slot is free, claims what a message names, always answers Ok.
 #[derive(Clone)]
-struct Door(Arc<Runner>);
+struct Door {
+    runner: Arc<Runner>,
+    redis: ConnectionManager,
+}
 
 impl Service<Task<Envelope>> for Door {
     type Response = ();
@@ -204,26 +207,45 @@ impl Service<Task<Envelope>> for Door {
     type Future = BoxFuture<'static, Result<(), BoxDynError>>;
 
     fn poll_ready(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), BoxDynError>> {
-        if self.0.is_open() {
+        if self.runner.is_open() {
             return Poll::Ready(Ok(()));
         }
-        self.0.door.register(cx.waker());
+        self.runner.door.register(cx.waker());
         // a slot given back between the two looks would ring nobody
-        if self.0.is_open() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if self.runner.is_open() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn call(&mut self, task: Task<Envelope>) -> Self::Future {
-        let runner = Arc::clone(&self.0);
+        let (runner, redis) = (Arc::clone(&self.runner), self.redis.clone());
         let Envelope { serial, pairs } = task.args;
         Box::pin(async move {
             if pairs.is_empty() {
                 tracing::warn!(queue = %runner.queue, "a message that names no jobs");
             }
             // in a task of its own: whatever happens there, apalis hears Ok
-            let _ = tokio::spawn(async move { runner.take(pairs, serial).await }).await;
+            let _ = tokio::spawn(take(runner, redis, pairs, serial)).await;
             Ok(())
         })
     }
+}
+
+/// What finds no slot here goes back to the queue as it is, for whoever has one: a message may hold more
+/// jobs than a worker has slots.
+async fn take(runner: Arc<Runner>, mut redis: ConnectionManager, pairs: Vec<Pair>, serial: bool) {
+    let pairs = runner.take(pairs, serial).await;
+    if pairs.is_empty() {
+        return;
+    }
+    let prefix = runner.shared.ctx.config.job.prefix.clone();
+    let envelope = Envelope { serial, pairs };
+    if push(&mut redis, &prefix, runner.queue, std::slice::from_ref(&envelope)).await.is_err() {
+        runner.hand_back(&envelope.pairs).await;
+        return;
+    }
+    let channel = keryu_common::job::wake::channel(&prefix, "pushed");
+    // unheard, the others' poll finds it
+    let _: redis::RedisResult<i64> =
+        redis::cmd("PUBLISH").arg(channel).arg(runner.queue.name()).query_async(&mut redis).await;
 }
 
 /// Fetches and hands over until told to stop, or until Redis fails: then the caller starts it anew.
@@ -247,7 +269,7 @@ pub async fn run(
         .with_codec(Wire)
         .poll_with_strategy(strategy);
     tokio::spawn(lapse(redis.clone(), config.worker_metadata_key(&WorkerContext::new(&name))));
-    let door = Door(Arc::clone(&runner));
+    let door = Door { runner: Arc::clone(&runner), redis: redis.clone() };
     let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(door);
     let result = worker
         .run_until(async move {

@@ -66,6 +66,8 @@ struct Finished {
 
 /// The wait before a verdict is written again that the database did not take.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long the rest of a message may wait here for a slot.
+const HOARD: Duration = Duration::from_millis(250);
 /// The most rows one finishing statement takes.
 const MOST_FINISHED: usize = 500;
 
@@ -124,8 +126,9 @@ impl Runner {
         self.concurrency - self.slots.available_permits().min(self.concurrency)
     }
 
-    /// Claims and starts every pair of a message, as slots allow. Returns when all are claimed or lost.
-    pub async fn take(self: &Arc<Self>, mut pairs: Vec<Pair>, serial: bool) {
+    /// Claims and starts the pairs of a message, as slots allow. Answers with those that found no slot in
+    /// time: another worker may have one.
+    pub async fn take(self: &Arc<Self>, mut pairs: Vec<Pair>, serial: bool) -> Vec<Pair> {
         self.waiting.fetch_add(pairs.len(), Ordering::AcqRel);
         while !pairs.is_empty() {
             let Some(permits) = self.permits(pairs.len()).await else { break };
@@ -135,8 +138,11 @@ impl Runner {
         }
         if !pairs.is_empty() {
             self.waiting.fetch_sub(pairs.len(), Ordering::AcqRel);
-            self.hand_back(&pairs).await;
+            if self.closing.is_cancelled() {
+                self.hand_back(&std::mem::take(&mut pairs)).await;
+            }
         }
+        pairs
     }
 
     /// Without Redis: fills the free slots straight from the ledger. Answers with how many started.
@@ -176,12 +182,14 @@ impl Runner {
         }
     }
 
-    /// At least one slot, and as many more as are free, up to `most`. None when closing.
+    /// At least one slot, and as many more as are free, up to `most`. None when closing, or when none is
+    /// free for long.
     async fn permits(&self, most: usize) -> Option<OwnedSemaphorePermit> {
         let mut permits = tokio::select! {
             biased;
             () = self.closing.cancelled() => return None,
             permits = Arc::clone(&self.slots).acquire_owned() => permits.ok()?,
+            () = tokio::time::sleep(HOARD) => return None,
         };
         let more = self.slots.available_permits().min(most - 1);
         if more > 0

@@ -68,7 +68,7 @@ impl Worker {
         let woken = Arc::new(Woken::default());
 
         tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
-        tokio::spawn(pulse.clone().feel(quick));
+        tokio::spawn(pulse.clone().feel(quick, ctx.config.job.prefix.clone()));
         tokio::spawn(supervise::lease(shared.clone(), runners.clone(), pump::host(), end.clone()));
         tokio::spawn(supervise::listen(ctx.clone(), Arc::clone(&woken), bells.clone(), stop.clone()));
         tokio::spawn(scheduler::run(
@@ -99,8 +99,13 @@ impl Worker {
 
     /// Stops taking, lets running jobs finish within [`DRAIN`], gives the rest back at once.
     pub async fn stop(self) {
+        self.stop_within(DRAIN).await;
+    }
+
+    /// As [`Worker::stop`], with this patience.
+    pub async fn stop_within(self, patience: Duration) {
         self.stop.cancel();
-        let drained = futures::future::join_all(self.runners.iter().map(|runner| runner.drain(DRAIN)));
+        let drained = futures::future::join_all(self.runners.iter().map(|runner| runner.drain(patience)));
         // the pumps hand back what they fetched; without Redis that takes care of itself
         let emptied = tokio::time::timeout(Duration::from_secs(6), self.pumps.join_all());
         let (left, _) = futures::future::join(drained, emptied).await;

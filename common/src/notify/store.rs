@@ -238,12 +238,15 @@ pub async fn close(db: impl PgExecutor<'_>, now: DateTime<Utc>, ends: &[Closed])
                AND a.started_at = e.started_at
          )
          UPDATE deliveries d
-         SET state = CASE WHEN d.state = 'sending' THEN e.state::delivery_state ELSE d.state END,
+         SET state = CASE WHEN d.state = 'sending' AND d.attempts = e.attempt THEN e.state::delivery_state
+                          -- a try that ends late: what a provider took is taken, all else is the later try's to say
+                          WHEN d.state IN ('queued', 'sending', 'unknown') AND e.outcome = 'accepted' THEN 'accepted'
+                          ELSE d.state END,
              provider = nullif(e.provider, ''),
              provider_id = coalesce(e.provider_id, d.provider_id),
-             reason = CASE WHEN d.state = 'sending' THEN e.reason ELSE d.reason END,
+             reason = CASE WHEN d.state = 'sending' AND d.attempts = e.attempt THEN e.reason ELSE d.reason END,
              accepted_at = CASE WHEN e.outcome = 'accepted' THEN coalesce(d.accepted_at, $11) ELSE d.accepted_at END,
-             finished_at = CASE WHEN e.state IN ('failed', 'expired') THEN $11 ELSE d.finished_at END
+             finished_at = CASE WHEN d.attempts = e.attempt AND e.state IN ('failed', 'expired') THEN $11 ELSE d.finished_at END
          FROM ended e
          WHERE d.delivery_id = e.delivery_id AND d.created_at = e.created_at",
         &ids, &created, &attempts, &steps, &started, &outcomes as _, &providers as _, &provider_ids as _,
