@@ -22,7 +22,7 @@ impl Source {
     /// The process environment over the file named by `KERYU_CONFIG` (TOML, the same names as keys).
     pub fn open() -> Self {
         let mut source = Self::default();
-        if let Ok(path) = std::env::var("KERYU_CONFIG") {
+        if let Some(path) = std::env::var("KERYU_CONFIG").ok().filter(|path| !path.is_empty()) {
             match std::fs::read_to_string(&path) {
                 Ok(text) => source.read_file(&text),
                 Err(error) => source.faults.push(format!("KERYU_CONFIG: {path}: {error}")),
@@ -46,7 +46,10 @@ impl Source {
                         toml::Value::String(text) => text,
                         other => other.to_string(),
                     };
-                    self.values.insert(name, value);
+                    // as in the environment, an empty text means that there is none
+                    if !value.is_empty() {
+                        self.values.insert(name, value);
+                    }
                 }
             }
             Err(error) => self.faults.push(format!("KERYU_CONFIG: {}", error.message())),

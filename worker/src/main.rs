@@ -67,26 +67,35 @@ impl Run {
     }
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     let config = match Config::read(&mut Source::open()) {
         Ok(config) => config,
         Err(faults) => {
             eprintln!("keryu-worker: {faults}");
-            return Ok(ExitCode::from(2));
+            return ExitCode::from(2);
         }
     };
+    match work(cli.command, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keryu-worker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(command: Command, config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        match cli.command {
+        match command {
             Command::Run(run) => {
                 telemetry::start(&config.log, config.stage);
                 serve(Context::build(config)?, &run.shares()?).await
             }
             Command::Bench(ask) => bench::run(config, ask).await,
         }
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {

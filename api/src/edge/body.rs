@@ -73,6 +73,15 @@ impl<'a, T: Input> ApiExtractor<'a> for Body<T> {
     }
 }
 
+/// Whether a body announces more than `most` bytes, or does not say how many.
+pub fn is_endless(headers: &HeaderMap, most: usize) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING) || announced(headers).is_some_and(|length| length > most)
+}
+
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
 /// Bytes of a body, no more than `most`.
 ///
 /// # Errors
@@ -82,9 +91,7 @@ pub async fn read(headers: &HeaderMap, body: &mut RequestBody, most: usize) -> p
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Problem::from(MEDIA.refuse("Send the body without a content coding.")).into());
     }
-    let length =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > most) {
+    if announced(headers).is_some_and(|length| length > most) {
         return Err(too_large().into());
     }
     match tokio::time::timeout(PATIENCE, body.take()?.into_bytes_limit(most)).await {

@@ -16,9 +16,6 @@ use poem::{Addr, FromRequest, Request, RequestBody};
 
 use super::problem::Problem;
 
-/// Languages we have messages in; the first is the default.
-const LANGUAGES: [&str; 2] = ["en", "fr"];
-
 /// The caller of a request. Stands for [`Client`] in verbs.
 #[derive(Clone, Debug)]
 pub struct Caller(Arc<Call>);
@@ -41,8 +38,8 @@ impl Deref for Caller {
 }
 
 impl Caller {
-    /// Reads the fields of a request.
-    pub fn read(request: &Request, proxies: &[IpNet], now: DateTime<Utc>) -> Self {
+    /// Reads the fields of a request. `languages` are those we have messages in, the default first.
+    pub fn read(request: &Request, proxies: &[IpNet], languages: &[String], now: DateTime<Utc>) -> Self {
         let peer = match &request.remote_addr().0 {
             Addr::SocketAddr(address) => address.ip().to_canonical(),
             // a Unix socket: whoever is on this machine
@@ -54,7 +51,7 @@ impl Caller {
             user_agent: text(headers, "user-agent").map(|agent| agent.chars().take(256).collect()),
             request_id: request_id(text(headers, "x-request-id"), now),
             traceparent: Some(trace(text(headers, "traceparent"))),
-            language: language(text(headers, header::ACCEPT_LANGUAGE.as_str())).to_owned(),
+            language: language(text(headers, header::ACCEPT_LANGUAGE.as_str()), languages).to_owned(),
         };
         Self(Arc::new(Call { client, peer, limited: OnceLock::new() }))
     }
@@ -143,13 +140,14 @@ fn trace_of(given: &str) -> Option<(&str, &str)> {
 }
 
 /// The language of ours with the highest weight; the first of equals.
-fn language(given: Option<&str>) -> &'static str {
-    let mut best = (LANGUAGES[0], 0.0_f32);
+fn language<'a>(given: Option<&str>, languages: &'a [String]) -> &'a str {
+    let mut best = (languages.first().map_or("", String::as_str), 0.0_f32);
     for range in given.unwrap_or_default().split(',').take(32) {
         let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
         let weight: f32 = weight.trim().strip_prefix("q=").and_then(|q| q.parse().ok()).unwrap_or(0.0);
-        let primary = tag.trim().split('-').next().unwrap_or_default();
-        let ours = LANGUAGES.into_iter().find(|ours| ours.eq_ignore_ascii_case(primary));
+        let (tag, primary) = (tag.trim(), tag.trim().split('-').next().unwrap_or_default());
+        let find = |wanted: &str| languages.iter().find(|ours| ours.eq_ignore_ascii_case(wanted));
+        let ours = find(tag).or_else(|| find(primary));
         if let Some(ours) = ours
             && weight > best.1
         {
@@ -237,6 +235,7 @@ mod tests {
 
     #[test]
     fn languages_are_weighed() {
+        let languages = ["en", "fr", "pt-BR"].map(str::to_owned);
         for (given, want) in [
             ("", "en"),
             ("fr", "fr"),
@@ -246,8 +245,10 @@ mod tests {
             ("fr;q=0", "en"),
             ("fr;q=nonsense", "en"),
             ("*", "en"),
+            ("pt-br", "pt-BR"),
+            ("pt", "en"),
         ] {
-            assert_eq!(language(Some(given)), want, "{given}");
+            assert_eq!(language(Some(given), &languages), want, "{given}");
         }
     }
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use keryu_common::limit::Limiter;
 use keryu_common::{Context, Result};
 use poem::http::uri::PathAndQuery;
-use poem::http::{HeaderValue, Method, Uri};
+use poem::http::{HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 
 use body::Schemas;
@@ -44,6 +44,8 @@ pub struct Parts {
     /// Schemas of bodies.
     pub schemas: Schemas,
     rules: secure::Rules,
+    /// In which there are messages.
+    languages: Vec<String>,
     unmatched: Arc<str>,
 }
 
@@ -64,8 +66,9 @@ impl State {
         let limiter =
             Limiter::open(&config.http, &config.redis_url, &config.job.prefix, ctx.metrics.clone())?;
         let rules = secure::Rules::of(config);
+        let languages = config.notify.templates.all_languages();
         let schemas = Schemas::default();
-        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, rules, unmatched: "unmatched".into() })))
+        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, rules, languages, unmatched: "unmatched".into() })))
     }
 }
 
@@ -116,11 +119,13 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let state = &self.state;
-        let caller = Caller::read(&request, &state.ctx.config.http.trusted_proxies, state.ctx.now());
+        let proxies = &state.ctx.config.http.trusted_proxies;
+        let caller = Caller::read(&request, proxies, &state.languages, state.ctx.now());
         let method = request.method().clone();
         let coding = compress::wanted(request.headers());
         let origin = state.rules.origin(request.headers());
         let preflight = state.rules.preflight(&request, origin.as_ref());
+        let endless = body::is_endless(request.headers(), state.ctx.config.http.body_limit);
         trim_slash(request.uri_mut());
         request.set_data(state.clone());
         request.set_data(state.ctx.clone());
@@ -130,8 +135,13 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
             Some(response) => (response, Arc::clone(&state.unmatched)),
             None => self.answer(request, &caller).await,
         };
+        let response_is_error = response.status().as_u16() >= 400;
         let headers = response.headers_mut();
         state.rules.write(headers, origin);
+        if endless && response_is_error {
+            // the rest of the body is not read: who sent it must not use the connection again
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some((bucket, decision)) = caller.call().limited.get() {
             limit::write(headers, *bucket, decision);
         }

@@ -102,9 +102,11 @@ impl Templates {
             false => AutoEscape::None,
         });
         let mut languages: HashMap<Message, BTreeSet<String>> = HashMap::new();
+        let mut broken = BTreeSet::new();
         for (name, (origin, text)) in &sources {
             if let Err(error) = environment.add_template_owned(name.clone(), text.clone()) {
                 faults.push(told(origin, &error));
+                broken.insert(name.clone());
             }
             let mut path = name.split('/');
             if let (Some(message), Some(language)) = (path.next().and_then(Message::named), path.next()) {
@@ -112,14 +114,17 @@ impl Templates {
             }
         }
         let templates = Self(Arc::new(Compiled { environment, languages }));
-        if faults.is_empty() {
-            templates.check(&sources, &mut faults);
-        }
+        templates.check(&sources, &broken, &mut faults);
         if faults.is_empty() { Ok(templates) } else { Err(faults) }
     }
 
-    /// Renders everything once.
-    fn check(&self, sources: &BTreeMap<String, (String, String)>, faults: &mut Vec<String>) {
+    /// Renders everything once, but for what does not compile: that is told already.
+    fn check(
+        &self,
+        sources: &BTreeMap<String, (String, String)>,
+        broken: &BTreeSet<String>,
+        faults: &mut Vec<String>,
+    ) {
         for (message, language) in self.0.languages.iter().flat_map(|(m, all)| all.iter().map(|l| (*m, l))) {
             for part in PARTS {
                 let name = format!("{}/{language}/{part}", message.name());
@@ -130,6 +135,9 @@ impl Templates {
                     ));
                     continue;
                 };
+                if broken.contains(&name) {
+                    continue;
+                }
                 let fault = samples().iter().find_map(|facts| match self.render(&name, facts) {
                     Err(error) => Some(told(origin, &error)),
                     Ok(text) => unfit(part, &text).map(|why| format!("{origin}: {why}")),
@@ -142,6 +150,13 @@ impl Templates {
     /// The languages a message has.
     pub fn languages(&self, message: Message) -> impl Iterator<Item = &str> {
         self.0.languages.get(&message).into_iter().flatten().map(String::as_str)
+    }
+
+    /// Every language that some message has, English first.
+    pub fn all_languages(&self) -> Vec<String> {
+        let others: BTreeSet<&String> =
+            self.0.languages.values().flatten().filter(|language| *language != FALLBACK).collect();
+        [FALLBACK.to_owned()].into_iter().chain(others.into_iter().cloned()).collect()
     }
 
     /// The best language there is: the one wanted, its primary tag (`fr` for `fr-CA`), or English.

@@ -65,7 +65,8 @@ async fn of_parallel_requests_one_is_granted_and_each_refusal_is_remembered() {
     assert_eq!(product.world.count("SELECT count(*) FROM challenges").await, 1);
     assert_eq!(product.world.count("SELECT count(*) FROM deliveries").await, 1);
     assert_eq!(product.world.count("SELECT hour_sent::bigint FROM identifier_budgets").await, 1);
-    let remembered = "SELECT count(*) FROM audit WHERE action = 'otp.requested' AND details->>'refused' = 'otp.cooldown'
+    let remembered =
+        "SELECT count(*) FROM audit WHERE action = 'otp.requested' AND details->>'refused' = 'otp.cooldown'
                       AND request_id IS NOT NULL AND ip_address IS NOT NULL";
     assert_eq!(product.world.count(remembered).await, 15);
     product.drain().await;
@@ -151,7 +152,11 @@ async fn signing_in_near_and_over_the_text_budget_tells_nothing() {
 async fn one_country_does_not_use_up_the_messages_of_another() {
     let gateway = Gateway::start().await;
     let mut settings = gateway.settings();
-    settings.extend([("KERYU_ENV", "production"), ("RATE_LIMIT_ALLOW", "127.0.0.1"), ("OTP_SMS_PER_PREFIX_PER_DAY", "5")]);
+    settings.extend([
+        ("KERYU_ENV", "production"),
+        ("RATE_LIMIT_ALLOW", "127.0.0.1"),
+        ("OTP_SMS_PER_PREFIX_PER_DAY", "5"),
+    ]);
     let product = Product::with(&settings).await;
     for n in 0..4 {
         assert_eq!(product.ask(&number(n), "register").await.0, 202);

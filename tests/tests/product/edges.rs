@@ -1,11 +1,14 @@
 //! Walks every route of the OpenAPI document over HTTP and holds it to the rules all routes share:
-//! every error is a problem, faults are told at once, a trailing slash changes nothing.
-//!
-//! The walk needs limits out of its way: `RATE_LIMIT_ALLOW=127.0.0.1`.
+//! every error is a problem, faults are told at once, a trailing slash changes nothing. Limits must be
+//! out of the walk's way.
+
+use std::time::Duration;
 
 use reqwest::header::{ALLOW, CONTENT_TYPE};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
+
+use crate::support::{Product, World, process};
 
 /// A running API.
 struct Api {
@@ -27,7 +30,7 @@ struct Operation {
 }
 
 /// Walks the API at `base`, such as `http://127.0.0.1:8080`.
-pub async fn walk(base: &str) {
+async fn walk(base: &str) {
     let api = Api { base: base.to_owned(), http: Client::new() };
     let document = api.send(Method::GET, "/api/openapi.json").await.json().await.expect("document");
     let routes = routes(&document);
@@ -190,7 +193,17 @@ async fn problem(answer: Response, status: u16, what: &str) -> Value {
 
 #[tokio::test]
 async fn every_route_keeps_the_rules() {
-    if let Ok(base) = std::env::var("KERYU_TEST_API") {
-        walk(&base).await;
+    walk(&Product::new().await.base).await;
+}
+
+#[tokio::test]
+async fn every_route_of_the_binary_keeps_the_rules_in_production_too() {
+    let world = World::new().await;
+    for stage in ["development", "production"] {
+        let settings =
+            [("RATE_LIMIT_ALLOW", "127.0.0.1"), ("KERYU_ENV", stage), ("KERYU_LISTEN", "127.0.0.1")];
+        let api = process::api(&world, process::free_port(), &settings).await;
+        walk(&api.base).await;
+        api.process.terminate(Duration::from_secs(5)).await;
     }
 }

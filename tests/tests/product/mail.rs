@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::product::digits;
-use crate::support::{MailServer, Product};
+use crate::support::{Folder, MailServer, Product};
 
 const ADA: &str = "ada@example.org";
 const FROM: (&str, &str) = ("MAIL_FROM", "Keryu <no-reply@example.org>");
@@ -37,7 +37,8 @@ async fn a_mail_is_whole() {
     let server = MailServer::start().await;
     let product = with_mail(&format!("smtp://{}", server.address)).await;
     let (_, issued) = product.ask(ADA, "register").await;
-    let job: String = sqlx::query_scalar("SELECT job_id::text FROM jobs").fetch_one(&product.world.db).await.expect("job");
+    let job: String =
+        sqlx::query_scalar("SELECT job_id::text FROM jobs").fetch_one(&product.world.db).await.expect("job");
     product.drain().await;
     assert_eq!(state(&product, &issued).await, "accepted");
     let [letter] = &server.letters()[..] else { panic!("{:?}", server.heard()) };
@@ -46,7 +47,10 @@ async fn a_mail_is_whole() {
     assert_eq!(letter.header("from"), "Keryu <no-reply@example.org>");
     assert_eq!(letter.header("to"), ADA);
     assert!(letter.header("content-type").starts_with("multipart/alternative;"));
-    assert!(letter.content.contains("Content-Type: text/plain") && letter.content.contains("Content-Type: text/html"));
+    assert!(
+        letter.content.contains("Content-Type: text/plain")
+            && letter.content.contains("Content-Type: text/html")
+    );
     let code = digits(&letter.header("subject")).expect("a code in the subject");
     assert_eq!(letter.header("subject"), format!("{code} is your Keryu code"));
     assert!(letter.joined().matches(&code).count() == 3, "in the subject and in both alternatives");
@@ -75,6 +79,25 @@ async fn a_mail_speaks_the_language_that_the_request_asked_for() {
 }
 
 #[tokio::test]
+async fn a_language_that_a_folder_of_templates_adds_is_spoken() {
+    let (server, folder) = (MailServer::start().await, Folder::new("languages"));
+    folder.write("otp_code/de/sms.txt", "{{ code }} ist dein Code.");
+    folder.write("otp_code/de/email.txt", "{{ code }} ist dein Code.");
+    folder.write("otp_code/de/email.html", "<p>{{ code }} ist dein Code.</p>");
+    folder.write("otp_code/de/email.subject", "{{ code }} ist dein {{ name }}-Code");
+    let (url, dir) = (format!("smtp://{}", server.address), folder.path());
+    let product = Product::with(&[("SMTP_URL", &url), FROM, ("TEMPLATES_DIR", &dir)]).await;
+    product.ask_with(ADA, "register", &[("accept-language", "de-AT, fr;q=0.5")]).await;
+    product.drain().await;
+    assert!(server.letters()[0].header("subject").ends_with("ist dein Keryu-Code"), "{:?}", server.letters());
+    // a message without that language speaks English
+    product.world.user("bob@example.org").await;
+    product.ask_with("bob@example.org", "register", &[("accept-language", "de")]).await;
+    product.drain().await;
+    assert_eq!(server.letters()[1].header("subject"), "You already have a Keryu account");
+}
+
+#[tokio::test]
 async fn a_certificate_that_nobody_trusts_gets_no_mail_and_loses_none() {
     let (bad, good) = tokio::join!(MailServer::with_a_certificate_of_its_own(), MailServer::start());
     let product = with_mail(&format!("smtps://{}", bad.address)).await;
@@ -100,10 +123,14 @@ async fn a_certificate_that_nobody_trusts_gets_no_mail_and_loses_none() {
 async fn beyond_this_machine_no_mail_goes_without_starttls() {
     let server = MailServer::start().await;
     // every address of this machine: it reaches the server on loopback, and is not loopback
-    let product = with_mail(&format!("smtp://0.0.0.0:{}", server.address.rsplit(':').next().expect("port"))).await;
+    let product =
+        with_mail(&format!("smtp://0.0.0.0:{}", server.address.rsplit(':').next().expect("port"))).await;
     let (_, issued) = product.ask(ADA, "register").await;
     product.drain().await;
-    assert_eq!(attempts(&product).await, [("misconfigured".to_owned(), "the server offers no STARTTLS".to_owned())]);
+    assert_eq!(
+        attempts(&product).await,
+        [("misconfigured".to_owned(), "the server offers no STARTTLS".to_owned())]
+    );
     assert_eq!(state(&product, &issued).await, "queued");
     assert!(server.letters().is_empty() && !server.heard().iter().any(|line| line.starts_with("MAIL")));
 }

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and looks at rows by statements of its own"
 )]
@@ -20,9 +19,17 @@ mod faults;
 mod faults_books;
 mod guards;
 mod guards_redis;
+mod idempotency;
+mod input;
 mod ledger;
+mod limits;
 mod mail;
 mod messages;
+mod outage;
+mod receipts;
 mod retention;
 mod schedules;
 mod secrecy;
+mod settings;
+mod webhooks;
+mod wire;

@@ -85,7 +85,10 @@ async fn twilios_refusals_decide_whether_it_is_asked_again() {
     }
     let texts: Vec<Option<String>> = twilio.sent().iter().map(|sent| digits(&sent.body)).collect();
     assert_eq!(texts.len(), 12);
-    assert!(texts[2..].chunks(2).all(|pair| pair[0] == pair[1] && pair[0].is_some()), "a retry carries the same code");
+    assert!(
+        texts[2..].chunks(2).all(|pair| pair[0] == pair[1] && pair[0].is_some()),
+        "a retry carries the same code"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +105,11 @@ async fn the_next_provider_takes_over_in_the_order_set() {
         assert_eq!(state(&product, &issued).await, "queued");
         let (first, second) = order.split_once(',').expect("two");
         assert_eq!(outcomes(&product).await, [format!("{first} retry"), format!("{second} retry")]);
-        if second == "http" { gateway.always(None) } else { twilio.always(None) }
+        if second == "http" {
+            gateway.always(None)
+        } else {
+            twilio.always(None)
+        }
         next_try(&product).await;
         assert_eq!(state(&product, &issued).await, "accepted");
         let all = outcomes(&product).await;
@@ -157,7 +164,10 @@ async fn a_provider_that_is_away_is_asked_until_the_code_has_no_time_left() {
         assert_eq!(state(&product, &issued).await, "expired");
         assert_eq!(moments[0], 0);
         let waits: Vec<i64> = moments.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(waits[0] <= 2 && waits[1] <= 3 && waits.iter().all(|wait| (1..=39).contains(wait)), "{waits:?}");
+        assert!(
+            waits[0] <= 2 && waits[1] <= 3 && waits.iter().all(|wait| (1..=39).contains(wait)),
+            "{waits:?}"
+        );
         let last = *moments.last().expect("tries");
         assert!(last < life as i64 && last >= life as i64 - 40, "{purpose}: tried to the end: {moments:?}");
         assert!(outcomes(&product).await.iter().all(|outcome| outcome == "http retry"));
@@ -178,8 +188,10 @@ async fn a_provider_that_does_not_answer_in_time_is_asked_again_for_the_same_cod
     next_try(&product).await;
     assert_eq!(state(&product, &issued).await, "accepted");
     assert_eq!(outcomes(&product).await, ["http unknown", "http accepted"]);
-    crate::support::eventually("the slow call ends", Duration::from_secs(5), || async { gateway.received().len() == 2 })
-        .await;
+    crate::support::eventually("the slow call ends", Duration::from_secs(5), || async {
+        gateway.received().len() == 2
+    })
+    .await;
     let received = gateway.received();
     assert_eq!(received[0].body["text"], received[1].body["text"]);
     assert_eq!(received[0].key, received[1].key, "and by the same idempotency key");
@@ -187,7 +199,10 @@ async fn a_provider_that_does_not_answer_in_time_is_asked_again_for_the_same_cod
 }
 
 fn delivery_id(issued: &Value) -> Uuid {
-    issued["delivery_url"].as_str().and_then(|url| url.rsplit('/').next()?.parse().ok()).expect("delivery_url")
+    issued["delivery_url"]
+        .as_str()
+        .and_then(|url| url.rsplit('/').next()?.parse().ok())
+        .expect("delivery_url")
 }
 
 #[tokio::test]
@@ -197,7 +212,10 @@ async fn a_worker_that_dies_during_the_call_leaves_an_open_attempt_and_the_code_
     let (_, issued) = product.ask(PHONE, "register").await;
     // what is left of a worker that was killed after it took the delivery up
     let ids = [delivery_id(&issued)];
-    keryu_common::notify::store::open(&product.ctx.db, product.ctx.now(), &ids, Some("http"), None).await.expect("open");
+    let now = product.ctx.now();
+    keryu_common::notify::store::open(&product.ctx.db, now, &ids, &[now], Some("http"), None)
+        .await
+        .expect("open");
     assert_eq!(state(&product, &issued).await, "sending");
     next_try(&product).await;
     assert_eq!(state(&product, &issued).await, "accepted");
@@ -216,7 +234,8 @@ async fn two_jobs_for_one_delivery_send_it_once_and_a_resend_carries_the_same_co
     assert_eq!(gateway.accepted_for(PHONE).len(), 1);
     keryu_common::notify::view::resend(&product.ctx, delivery_id(&issued)).await.expect("resend");
     product.drain().await;
-    let texts: Vec<Value> = gateway.accepted_for(PHONE).into_iter().map(|one| one.body["text"].clone()).collect();
+    let texts: Vec<Value> =
+        gateway.accepted_for(PHONE).into_iter().map(|one| one.body["text"].clone()).collect();
     assert_eq!(texts.len(), 2);
     assert_eq!(texts[0], texts[1]);
     product.advance(Duration::from_secs(300));
@@ -256,7 +275,9 @@ async fn a_key_taken_away_too_early_fails_the_delivery_with_a_reason_an_operator
     after.drain().await;
     assert_eq!(state(&after, &issued).await, "failed");
     assert!(gateway.received().is_empty());
-    let told = keryu_common::notify::view::show(&after.ctx.db, after.ctx.now(), delivery_id(&issued)).await.expect("shown");
+    let told = keryu_common::notify::view::show(&after.ctx.db, after.ctx.now(), delivery_id(&issued))
+        .await
+        .expect("shown");
     assert_eq!(told.cause, "KERYU_SECRET_KEY no longer holds the key this code was made with");
     after.assert_nothing_left().await;
 }

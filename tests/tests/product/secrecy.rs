@@ -36,7 +36,8 @@ async fn no_table_holds_a_code_or_a_token() {
         assert_eq!(status, 202, "{issued}");
         product.drain().await;
         let letters = product.letters().await;
-        let text = letters.iter().find(|letter| letter["to"] == identifier).expect("a letter")["text"].clone();
+        let text =
+            letters.iter().find(|letter| letter["to"] == identifier).expect("a letter")["text"].clone();
         let code = long_code(text.as_str().expect("text")).expect("a code");
         let challenge = issued["challenge_id"].as_str();
         product.verify(identifier, "register", "123456789", challenge).await;
@@ -46,7 +47,10 @@ async fn no_table_holds_a_code_or_a_token() {
     }
     let tables = dump::tables(&product.world).await;
     let rows = |table: &str| tables[table].len();
-    assert!(rows("challenges") == 2 && rows("finished_jobs") == 2 && rows("verification_tokens") == 2, "{tables:?}");
+    assert!(
+        rows("challenges") == 2 && rows("finished_jobs") == 2 && rows("verification_tokens") == 2,
+        "{tables:?}"
+    );
     for (table, row) in tables.iter().flat_map(|(table, rows)| rows.iter().map(move |row| (table, row))) {
         for shape in secrets.iter().flat_map(|secret| shapes(secret)) {
             assert!(!row.contains(&shape), "{table} holds a secret: {row}");
@@ -71,8 +75,12 @@ async fn no_log_and_no_redis_key_holds_a_code_a_token_or_an_identifier() {
     let port = port.to_string();
     let mut settings = world.settings();
     for (name, value) in gateway.settings().into_iter().chain([
-        ("KERYU_ENV", "production"), ("KERYU_LOG", "debug"), ("KERYU_LISTEN", "127.0.0.1"), ("PORT", &port),
-        ("KERYU_PUBLIC_URL", &base), ("SMS_HTTP_WEBHOOK_SECRET", "a-secret-in-a-path"),
+        ("KERYU_ENV", "production"),
+        ("KERYU_LOG", "debug"),
+        ("KERYU_LISTEN", "127.0.0.1"),
+        ("PORT", &port),
+        ("KERYU_PUBLIC_URL", &base),
+        ("SMS_HTTP_WEBHOOK_SECRET", "a-secret-in-a-path"),
     ]) {
         settings.push((name.to_owned(), value.to_owned()));
     }
@@ -84,17 +92,21 @@ async fn no_log_and_no_redis_key_holds_a_code_a_token_or_an_identifier() {
     })
     .await;
     let issued = ask(&http, &base, PHONE).await;
-    eventually("the code arrives", Duration::from_secs(20), || async { !gateway.accepted_for(PHONE).is_empty() })
-        .await;
+    eventually("the code arrives", Duration::from_secs(20), || async {
+        !gateway.accepted_for(PHONE).is_empty()
+    })
+    .await;
     let redis = dump::redis(&world).await;
     let message = gateway.accepted_for(PHONE).remove(0);
     let code = digits(message.body["text"].as_str().expect("text")).expect("a code");
     let body = json!({ "identifier": PHONE, "purpose": "register", "otp": code, "challenge_id": issued["challenge_id"] });
     let verify = http.post(format!("{base}/api/auth/otp/verify")).header("content-type", "application/json");
-    let verified: Value = verify.body(body.to_string()).send().await.expect("answer").json().await.expect("json");
+    let verified: Value =
+        verify.body(body.to_string()).send().await.expect("answer").json().await.expect("json");
     let token = verified["verification_token"].as_str().expect("token").to_owned();
     let report = format!("{base}/api/webhooks/sms/http/a-secret-in-a-path?id={}", delivery(&issued));
-    let reported = http.post(report).header("content-type", "application/json").body("{\"status\":\"delivered\"}");
+    let reported =
+        http.post(report).header("content-type", "application/json").body("{\"status\":\"delivered\"}");
     assert_eq!(reported.send().await.expect("answer").status(), 200);
     eventually("the API logged it all", Duration::from_secs(10), || async {
         api.so_far().contains("/api/webhooks/sms/{provider}/{secret}")

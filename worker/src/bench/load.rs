@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use keryu_common::auth::otp;
 use keryu_common::job::store::NewJob;
 use keryu_common::job::{self, Noop, Terms, store};
-use keryu_common::{Context, id, notify};
+use keryu_common::{Context, id};
 use uuid::Uuid;
 
 use super::{Ask, Kind};
@@ -33,8 +33,8 @@ async fn batch(ctx: &Context, kind: Kind, count: usize) -> anyhow::Result<Vec<Ne
         }
         Kind::Deliver => {
             let mut jobs = Vec::with_capacity(count);
-            for delivery_id in otp::sample::deliveries(ctx, count).await? {
-                jobs.push(job::row(now, &notify::DeliverMessage { delivery_id }, Terms::default())?);
+            for job in otp::sample::deliveries(ctx, count).await? {
+                jobs.push(job::row(now, &job, Terms::default())?);
             }
             jobs
         }

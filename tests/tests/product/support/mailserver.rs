@@ -27,7 +27,8 @@ impl Letter {
 
     /// A header field as it was sent, folded lines joined.
     pub fn header(&self, name: &str) -> String {
-        let head = self.content.split("\n\n").next().unwrap_or_default().replace("\n ", " ").replace("\n\t", " ");
+        let head =
+            self.content.split("\n\n").next().unwrap_or_default().replace("\n ", " ").replace("\n\t", " ");
         let wanted = format!("{}:", name.to_ascii_lowercase());
         let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(&wanted));
         line.map(|line| line[wanted.len()..].trim().to_owned()).unwrap_or_default()

@@ -4,6 +4,7 @@
 pub mod command;
 pub mod dump;
 pub mod engine;
+pub mod folder;
 pub mod gateway;
 pub mod kinds;
 pub mod mailserver;
@@ -14,6 +15,7 @@ pub mod twilio;
 pub mod world;
 
 pub use engine::Engine;
+pub use folder::Folder;
 pub use gateway::Gateway;
 pub use mailserver::MailServer;
 pub use own::Own;

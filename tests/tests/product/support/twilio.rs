@@ -88,17 +88,20 @@ impl Twilio {
 
 /// What is wrong with a call, in Twilio's codes.
 fn fault(request: &Request, sid: &str, form: &[(String, String)]) -> Option<Reply> {
-    let field = |name: &str| form.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+    let field =
+        |name: &str| form.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
     let (to, from, body, callback) = (field("To"), field("From"), field("Body"), field("StatusCallback"));
-    let credentials = format!("Basic {}", base64(&format!("{SID}:{TOKEN}")));
+    let credentials = format!("Basic {}", base64(format!("{SID}:{TOKEN}")));
     if request.header("authorization") != Some(credentials.as_str()) {
         return Some((401, r#"{"code": 20003, "message": "Authenticate"}"#));
     }
     if sid != SID {
         return Some((404, r#"{"code": 20404, "message": "not found"}"#));
     }
-    let form_type = request.content_type().is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let shaped = matches!((&to[..], &from[..], &body[..], &callback[..]), ([_], [_], [_], [_])) && form.len() == 4;
+    let form_type =
+        request.content_type().is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    let shaped =
+        matches!((&to[..], &from[..], &body[..], &callback[..]), ([_], [_], [_], [_])) && form.len() == 4;
     if !form_type || !shaped {
         return Some((400, r#"{"code": 20001, "message": "malformed"}"#));
     }
@@ -115,12 +118,15 @@ fn fault(request: &Request, sid: &str, form: &[(String, String)]) -> Option<Repl
 }
 
 #[handler]
-async fn take(request: &Request, Path(sid): Path<String>, body: String, Data(tape): Data<&Arc<Mutex<Tape>>>) -> Response {
+async fn take(
+    request: &Request,
+    Path(sid): Path<String>,
+    body: String,
+    Data(tape): Data<&Arc<Mutex<Tape>>>,
+) -> Response {
     let url = format!("http://form/?{body}");
-    let form: Vec<(String, String)> = url
-        .parse::<reqwest::Url>()
-        .map(|url| url.query_pairs().into_owned().collect())
-        .unwrap_or_default();
+    let form: Vec<(String, String)> =
+        url.parse::<reqwest::Url>().map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default();
     let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default();
     let mut tape = tape.lock().expect("tape");
     let told = fault(request, &sid, &form).or_else(|| tape.script.pop_front()).or(tape.always);
