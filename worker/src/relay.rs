@@ -4,6 +4,7 @@
 //! The leader also keeps the queue in order: promotes what came due, hands back what nobody claimed,
 //! reaps what a dead worker held, and finds out when Redis forgot.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,12 +158,12 @@ impl Relay {
     ) -> keryu_common::Result<()> {
         let now = self.ctx.now();
         for &queue in &self.queues {
-            if !leads.contains_key(&queue) {
+            if let Entry::Vacant(free) = leads.entry(queue) {
                 if !store::try_lead(session, queue).await? {
                     continue;
                 }
                 tracing::info!(%queue, "leads the relay");
-                leads.insert(queue, Lead { since: Instant::now(), workers: 1 });
+                free.insert(Lead { since: Instant::now(), workers: 1 });
             }
             store::discard_expired(session, queue, now, 1_000).await?;
             store::unpush_stale(session, queue, now, queue.push_patience()).await?;
