@@ -26,7 +26,8 @@ async fn a_panic_is_a_failed_attempt_and_harms_nobody_else() {
 async fn a_handler_that_hangs_is_ended_by_its_timeout_and_tried_again() {
     let engine = Engine::new().await;
     let id = engine.ask(&Hang {}, Terms::default()).await;
-    engine.drain().await;
+    let ended = tokio::time::timeout(Duration::from_secs(10), engine.drain()).await;
+    assert_eq!(ended, Ok(1), "the handler was not ended");
     assert_eq!(engine.look(id).await, Some(("retryable".to_owned(), 1)));
     assert_eq!(engine.error(id).await, "timed out after 100ms");
 }

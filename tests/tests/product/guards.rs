@@ -4,10 +4,12 @@
 use std::time::{Duration, Instant};
 
 use keryu_common::job::{Queue, Terms, wake};
+use keryu_worker::metrics::Metrics;
 use keryu_worker::pump::{self, Envelope};
+use keryu_worker::worker::Worker;
 use keryu_worker::{relay, worker};
 
-use crate::support::kinds::{Fail, Note, Panic, Spin};
+use crate::support::kinds::{Fail, Note, Panic, Spin, kinds};
 use crate::support::{Engine, eventually};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -97,8 +99,7 @@ async fn a_backlog_waits_in_the_ledger_and_no_fetch_is_too_large() {
     engine.world.execute("UPDATE jobs SET queue = 'bulk'").await;
     engine.ctx.wake.queue(Queue::Bulk);
     eventually("a window is pushed", SOON, || async {
-        engine.world.count("SELECT count(*) FROM jobs WHERE pushed AND state = 'available'").await
-            >= relay::WINDOW
+        engine.world.count("SELECT count(*) FROM jobs WHERE pushed AND state = 'available'").await >= 2_000
     })
     .await;
     // the rest follows only as fast as it is taken; apalis would choke on 8,000
@@ -164,6 +165,31 @@ async fn workers_of_one_host_have_names_of_their_own_and_a_restart_has_a_new_one
     .await;
     one.stop().await;
     two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pump_that_cannot_work_is_tried_again_with_patience_and_told_of() {
+    let engine = Engine::live().await;
+    let mut redis = engine.redis().await;
+    let key = format!("{}:workers", pump::redis_name(&engine.world.prefix, Queue::Default));
+    // a key of another type in its place: every call of apalis fails at once, and Redis answers
+    let () = redis::cmd("SET").arg(&key).arg("not a set").query_async(&mut redis).await.unwrap();
+    let began = Instant::now();
+    let ctx = engine.another();
+    let metrics = ctx.metrics.register(Metrics::new);
+    let worker = Worker::start(ctx.clone(), kinds(), &[(Queue::Default, 2)], metrics).await.unwrap();
+    let restarts = || {
+        let text = ctx.metrics.render(&ctx.db);
+        let line = text.lines().find(|line| line.starts_with("keryu_pump_restarts_total{queue=\"default\"}"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+    };
+    eventually("it is tried again", SOON, || async { restarts() >= 4 }).await;
+    assert!(began.elapsed() > Duration::from_millis(600), "four times in {:?}", began.elapsed());
+    engine.noop().await;
+    let () = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
+    engine.until_completed(1, SOON).await;
+    eventually("it is ready", SOON, || async { worker.health().is_fetching() }).await;
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
