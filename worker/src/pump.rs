@@ -279,7 +279,7 @@ pub async fn run(
         .await;
     match leave(redis, &config, &name).await {
         Ok(pairs) if pairs.is_empty() => {}
-        Ok(pairs) => runner.hand_back(&pairs).await,
+        Ok(pairs) => _ = runner.hand_back(&pairs).await,
         Err(error) => tracing::debug!(%error, "what was fetched is pushed again in time"),
     }
     result.map_err(Into::into)

@@ -158,12 +158,12 @@ impl Relay {
     ) -> keryu_common::Result<()> {
         let now = self.ctx.now();
         for &queue in &self.queues {
-            if let Entry::Vacant(vacant) = leads.entry(queue) {
+            if let Entry::Vacant(free) = leads.entry(queue) {
                 if !store::try_lead(session, queue).await? {
                     continue;
                 }
                 tracing::info!(%queue, "leads the relay");
-                vacant.insert(Lead { since: Instant::now(), workers: 1 });
+                free.insert(Lead { since: Instant::now(), workers: 1 });
             }
             store::discard_expired(session, queue, now, 1_000).await?;
             store::unpush_stale(session, queue, now, queue.push_patience()).await?;

@@ -222,20 +222,29 @@ impl Runner {
                 }
                 self.start(claimed, permits, taken);
             }
-            // what was not claimed is pushed again after the queue's patience; what was, and its answer
+            // what was not claimed goes back as soon as the database is there; what was, and its answer
             // lost, is found under our lease and not among what we hold
             Err(error) => {
-                self.let_go(&ids);
                 tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim");
+                self.let_go(&ids);
+                drop(permits);
+                while !self.hand_back(&pairs).await && !self.closing.is_cancelled() {
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         }
     }
 
-    /// Pushed rows that will not be claimed here go back to the relay.
-    pub async fn hand_back(&self, pairs: &[Pair]) {
+    /// Pushed rows that will not be claimed here go back to the relay. False if the database does not
+    /// answer: then they are pushed again after the queue's patience.
+    pub async fn hand_back(&self, pairs: &[Pair]) -> bool {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
-        if let Err(error) = store::unpush(&self.shared.ctx.db, &ids, &pushes).await {
-            tracing::warn!(queue = %self.queue, %error, "not handed back: pushed again in time");
+        match store::unpush(&self.shared.ctx.db, &ids, &pushes).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(queue = %self.queue, %error, "not handed back");
+                false
+            }
         }
     }
 

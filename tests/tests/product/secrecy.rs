@@ -76,7 +76,7 @@ async fn no_log_and_no_redis_key_holds_a_code_a_token_or_an_identifier() {
     let mut settings = world.settings();
     for (name, value) in gateway.settings().into_iter().chain([
         ("KERYU_ENV", "production"),
-        ("KERYU_LOG", "debug"),
+        ("KERYU_LOG", "trace"),
         ("KERYU_LISTEN", "127.0.0.1"),
         ("PORT", &port),
         ("KERYU_PUBLIC_URL", &base),

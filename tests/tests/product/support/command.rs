@@ -3,8 +3,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use keryu_tests::services::child::{self, Death};
 
@@ -17,11 +18,14 @@ fn command(name: &str, args: &[&str], settings: &[(String, String)]) -> Command 
     command
 }
 
-/// Runs a binary to its end with these settings and no others.
+/// Runs a binary to its end, half a minute away at most, with these settings and no others.
 pub fn run(name: &str, args: &[&str], settings: &[(&str, &str)]) -> Output {
     let settings: Vec<_> = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     let child = child::spawn(command(name, args, &settings)).expect(name);
-    child.wait_with_output().expect(name)
+    let (done, ended) = mpsc::channel();
+    // one that goes on is killed with the test process
+    thread::spawn(move || done.send(child.wait_with_output()));
+    ended.recv_timeout(Duration::from_secs(30)).expect("it ends by itself").expect(name)
 }
 
 /// A binary that runs and whose every line is kept; killed with the test.
