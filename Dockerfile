@@ -20,14 +20,11 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin keryu \
-    && install -d -o keryu -g keryu /var/lib/keryu
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin keryu
 COPY --from=build /out/ /usr/local/bin/
 USER keryu
 ENV KERYU_LISTEN=0.0.0.0 \
-    PORT=8080 \
-    STORAGE_URL=file:///var/lib/keryu
-VOLUME /var/lib/keryu
+    PORT=8080
 EXPOSE 8080
 # the worker: `docker run … keryu-worker run`; before either: `keryu-api migrate`
 CMD ["keryu-api", "serve"]

@@ -35,6 +35,6 @@ CREATE TABLE audit (
     request_id    text
 ) PARTITION BY RANGE (at);
 CREATE TABLE audit_default PARTITION OF audit DEFAULT;
-SELECT ensure_partitions('audit', 'month', 2, now());
+SELECT ensure_partitions('audit', 'month', 1, now(), 100);
 -- what happened to one entity, newest first
 CREATE INDEX audit_entity_idx ON audit (entity_type, entity_id, at);

@@ -33,7 +33,7 @@ CREATE TABLE deliveries (
 -- changes, so that the steps of a delivery are heap-only updates.
 CREATE INDEX deliveries_created_idx ON deliveries (created_at, delivery_id);
 CREATE TABLE deliveries_default PARTITION OF deliveries DEFAULT;
-SELECT ensure_partitions('deliveries', 'month', 2, now());
+SELECT ensure_partitions('deliveries', 'month', 1, now(), 50);
 
 CREATE TABLE delivery_attempts (
     delivery_id uuid NOT NULL,
@@ -49,4 +49,4 @@ CREATE TABLE delivery_attempts (
     CONSTRAINT delivery_attempts_pkey PRIMARY KEY (delivery_id, attempt, step, started_at)
 ) PARTITION BY RANGE (started_at);
 CREATE TABLE delivery_attempts_default PARTITION OF delivery_attempts DEFAULT;
-SELECT ensure_partitions('delivery_attempts', 'month', 2, now());
+SELECT ensure_partitions('delivery_attempts', 'month', 1, now(), 60);

@@ -66,15 +66,8 @@ fn answer<O>(result: Result<Vec<O>>, callers: Vec<oneshot::Sender<Result<O>>>) {
             }
         }
         Err(error) => {
-            let text = error.to_string();
-            let passing = matches!(error, Error::Unavailable(_));
             for caller in callers {
-                let copy = if passing {
-                    Error::Unavailable(text.clone().into())
-                } else {
-                    Error::internal(text.clone())
-                };
-                let _ = caller.send(Err(copy));
+                let _ = caller.send(Err(error.copy()));
             }
         }
     }

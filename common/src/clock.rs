@@ -44,13 +44,14 @@ impl Clock {
         DateTime::from_timestamp_micros(micros).unwrap_or_default()
     }
 
-    /// Takes over a reading of Postgres' clock. Steps of up to a second back are smoothed away
-    /// (time never runs backwards by them); a larger one is a corrected clock and is followed.
-    pub fn follow(&self, database: DateTime<Utc>) {
+    /// Takes over a reading of Postgres' clock that is right within `error`: a difference no larger is
+    /// none. Steps of up to a second back are let be (time never runs backwards by them); a larger one
+    /// is a corrected clock and is followed.
+    pub fn follow(&self, database: DateTime<Utc>, error: Duration) {
         if let Kind::Following { start, offset } = &*self.0 {
             let wanted = database.timestamp_micros().saturating_sub(micros(start.elapsed()));
-            let current = offset.load(Ordering::Relaxed);
-            if wanted > current || current - wanted > 1_000_000 {
+            let ahead = wanted.saturating_sub(offset.load(Ordering::Relaxed));
+            if ahead > micros(error) || ahead < -1_000_000 {
                 offset.store(wanted, Ordering::Relaxed);
             }
         }
@@ -66,4 +67,24 @@ impl Clock {
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_follows_what_is_certain_and_never_runs_back_by_a_little() {
+        let clock = Clock::system();
+        let second = Duration::from_secs(1);
+        let before = clock.now();
+        clock.follow(before + second, second * 2);
+        assert!(clock.now() < before + second, "within the error of the reading");
+        clock.follow(before + second * 10, second);
+        assert!(clock.now() >= before + second * 10, "the database is ahead");
+        clock.follow(clock.now() - second / 2, Duration::ZERO);
+        assert!(clock.now() >= before + second * 10, "half a second back is let be");
+        clock.follow(before, Duration::ZERO);
+        assert!(clock.now() < before + second, "a corrected clock is followed");
+    }
 }

@@ -138,6 +138,8 @@ pub struct Config {
     pub pool: u32,
     /// `KERYU_SECRET_KEY`.
     pub keys: Keyring,
+    /// `KERYU_WORKER_LISTEN`: health and metrics of the worker; without it no listener.
+    pub worker_listen: Option<std::net::SocketAddr>,
     /// `KERYU_PUBLIC_URL`, without a trailing slash.
     pub public_url: String,
     /// `KERYU_SUPPORT_URL`: the `help` of every problem.
@@ -176,6 +178,7 @@ impl Config {
             redis_url: required(source, "REDIS_URL"),
             pool: source.get("DATABASE_POOL", 8),
             keys: keyring(source, stage),
+            worker_listen: source.find("KERYU_WORKER_LISTEN"),
             public_url: public_url(source),
             support_url: source.find("KERYU_SUPPORT_URL"),
             default_region: region(source),

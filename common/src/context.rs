@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
+use crate::auth::otp;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
@@ -27,6 +28,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Tells workers that rows wait; best effort.
     pub wake: job::Wake,
+    /// Where requests for codes share a transaction.
+    pub desk: otp::Desk,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
 }
@@ -54,8 +57,9 @@ impl Context {
     /// As [`Context::build`].
     pub fn with(config: Config, db: PgPool, clock: Clock) -> Result<Self> {
         let wake = job::Wake::open(&config.redis_url, &config.job.prefix)?;
+        let desk = otp::Desk::open(&config, &db);
         let notify = notify::Courier::open(&config, db.clone())?;
-        Ok(Self(Arc::new(Parts { db, config, clock, metrics: Metrics::default(), wake, notify })))
+        Ok(Self(Arc::new(Parts { db, config, clock, metrics: Metrics::default(), wake, desk, notify })))
     }
 
     /// The present moment, by the context's clock.

@@ -66,11 +66,12 @@ pub async fn follow_clock(db: PgPool, clock: Clock) {
         every.tick().await;
         let asked = tokio::time::Instant::now();
         let read = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&db).await;
-        // a slow answer tells the time badly
+        // somewhere between question and answer it was that time; a slow answer tells it badly
+        let half = asked.elapsed() / 2;
         if let Ok(now) = read
-            && asked.elapsed() < Duration::from_millis(100)
+            && half < Duration::from_millis(50)
         {
-            clock.follow(now + asked.elapsed() / 2);
+            clock.follow(now + half, half);
         }
     }
 }

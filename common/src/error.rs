@@ -16,6 +16,10 @@ pub enum Error {
     /// A part we stand on does not answer; the caller may try again.
     #[error("unavailable: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database aborted the transaction as a whole (a conflict, a rule of its own): nothing was
+    /// written, and the caller may try again.
+    #[error("aborted: {0}")]
+    Aborted(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A defect: the caller learns nothing of it.
     #[error("internal: {0}")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -26,25 +30,42 @@ impl Error {
     pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(error.into())
     }
+
+    /// The same for another caller who waited for the same thing; the source stays as its text.
+    pub fn copy(&self) -> Self {
+        match self {
+            Self::Refusal(refusal) => Self::Refusal(refusal.clone()),
+            Self::Unavailable(source) => Self::Unavailable(source.to_string().into()),
+            Self::Aborted(source) => Self::Aborted(source.to_string().into()),
+            Self::Internal(source) => Self::Internal(source.to_string().into()),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Error {
-    /// A lost, refused or restarting database is `Unavailable`; everything else is a defect.
+    /// A lost, refused or restarting database is `Unavailable`, a transaction it would not take is
+    /// `Aborted`; everything else is a defect.
     fn from(error: sqlx::Error) -> Self {
-        let passing = match &error {
+        match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_) => true,
-            // class 08 connection, 53 resources, 57 operator intervention, 40 rolled back, 25006 read-only
-            sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-                ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
-            }),
-            _ => false,
-        };
-        if passing { Self::Unavailable(Box::new(error)) } else { Self::Internal(Box::new(error)) }
+            | sqlx::Error::Protocol(_) => Self::Unavailable(Box::new(error)),
+            sqlx::Error::Database(db) => {
+                let code = db.code().unwrap_or_default().into_owned();
+                match code.get(..2) {
+                    // connection, resources, operator; and 25006: read-only while it fails over
+                    Some("08" | "53" | "57") => Self::Unavailable(Box::new(error)),
+                    _ if code == "25006" => Self::Unavailable(Box::new(error)),
+                    // rolled back for others' sake, or by a trigger
+                    Some("40" | "P0") => Self::Aborted(Box::new(error)),
+                    _ => Self::Internal(Box::new(error)),
+                }
+            }
+            _ => Self::Internal(Box::new(error)),
+        }
     }
 }
 

@@ -144,13 +144,13 @@ async fn retain(ctx: &Context) -> Result<()> {
 /// # Errors
 /// The database does not answer.
 pub async fn prepare(db: &PgPool, now: DateTime<Utc>) -> Result<()> {
-    for (table, step, ahead) in [
-        ("finished_jobs", "day", 7),
-        ("audit", "month", 2),
-        ("deliveries", "month", 2),
-        ("delivery_attempts", "month", 2),
+    for (table, step, ahead, fill) in [
+        ("finished_jobs", "day", 7, 100),
+        ("audit", "month", 1, 100),
+        ("deliveries", "month", 1, 50),
+        ("delivery_attempts", "month", 1, 60),
     ] {
-        sqlx::query!("SELECT ensure_partitions($1, $2, $3, $4)", table, step, ahead, now)
+        sqlx::query!("SELECT ensure_partitions($1, $2, $3, $4, $5)", table, step, ahead, now, fill)
             .fetch_one(db)
             .await?;
     }

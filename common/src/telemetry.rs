@@ -54,11 +54,6 @@ pub fn start(config: &Config, stage: Stage) {
     }
 }
 
-/// Whether Postgres answers through this pool.
-pub async fn database_answers(db: &sqlx::PgPool) -> bool {
-    sqlx::query_scalar!(r#"SELECT true AS "answers!""#).fetch_one(db).await.unwrap_or(false)
-}
-
 /// The metrics of this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Families>);
@@ -153,8 +148,8 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Adds families of the caller's; names get the prefix `keryu_`.
-    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
-        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn register<T>(&self, add: impl FnOnce(&mut Registry) -> T) -> T {
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// One answered request. `route` is the template, never the path.

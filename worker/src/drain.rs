@@ -9,7 +9,7 @@ use keryu_common::job::{Holds, Queue, store};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
-use crate::registry::registry;
+use crate::registry::{Registry, registry};
 use crate::runner::{Runner, Shared};
 
 /// Runs due jobs, and what they lead to, until none is due. Answers with how many attempts ran.
@@ -17,21 +17,31 @@ use crate::runner::{Runner, Shared};
 /// # Errors
 /// The database does not answer.
 pub async fn due(ctx: &Context) -> keryu_common::Result<usize> {
+    due_of(ctx, registry()).await
+}
+
+/// As [`due`], of these kinds.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn due_of(ctx: &Context, registry: Registry) -> keryu_common::Result<usize> {
+    let holds = Holds::default();
+    holds.renewed(Instant::now());
     let shared = Shared {
         ctx: ctx.clone(),
-        registry: Arc::new(registry()),
+        registry: Arc::new(registry),
         lease_id: keryu_common::id::ordered(ctx.now()),
-        holds: Holds::default(),
+        holds: holds.clone(),
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
         freed: Arc::new(Notify::new()),
     };
-    let renewed = tokio::spawn(renew(shared.holds.clone()));
+    let renewed = tokio::spawn(renew(holds));
     let ran = until_none(ctx, &shared).await;
     renewed.abort();
     ran
 }
 
-/// Jobs run here and now hold for as long as this runs: nobody else is to have them.
+/// Under no lease that others could see lapse: it holds for as long as this runs.
 async fn renew(holds: Holds) {
     loop {
         holds.renewed(Instant::now());
@@ -40,7 +50,8 @@ async fn renew(holds: Holds) {
 }
 
 async fn until_none(ctx: &Context, shared: &Shared) -> keryu_common::Result<usize> {
-    let runners: Vec<_> = Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
+    let runners: Vec<_> =
+        Queue::ALL.into_iter().map(|queue| Runner::new(queue, 32, shared.clone())).collect();
     let mut ran = 0;
     loop {
         let mut connection = ctx.db.acquire().await?;

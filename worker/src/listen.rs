@@ -9,8 +9,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use keryu_common::Context;
-use prometheus_client::registry::Registry;
+use keryu_common::{Context, telemetry};
 use tokio::net::TcpListener;
 
 use crate::worker::Health;
@@ -18,22 +17,16 @@ use crate::worker::Health;
 struct Parts {
     ctx: Context,
     health: Health,
-    registry: Registry,
 }
 
 /// Serves on `KERYU_WORKER_LISTEN` in the background.
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn start(
-    address: SocketAddr,
-    ctx: Context,
-    health: Health,
-    registry: Registry,
-) -> anyhow::Result<()> {
+pub async fn start(address: SocketAddr, ctx: Context, health: Health) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(%address, "health and metrics");
-    let parts = Arc::new(Parts { ctx, health, registry });
+    let parts = Arc::new(Parts { ctx, health });
     tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
@@ -62,18 +55,7 @@ async fn answer(
     let (status, kind, body) = match request.uri().path().trim_end_matches('/') {
         "/healthz" => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
         "/readyz" => ready(&parts).await,
-        "/metrics" => {
-            let mut text = String::new();
-            match prometheus_client::encoding::text::encode(&mut text, &parts.registry) {
-                Ok(()) => {
-                    (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
-                }
-                Err(error) => {
-                    tracing::error!(%error, "metrics");
-                    (StatusCode::INTERNAL_SERVER_ERROR, JSON, r#"{"status":"failed"}"#.to_owned())
-                }
-            }
-        }
+        "/metrics" => (StatusCode::OK, telemetry::MEDIA_TYPE, parts.ctx.metrics.render(&parts.ctx.db)),
         _ => (StatusCode::NOT_FOUND, JSON, r#"{"status":"not found"}"#.to_owned()),
     };
     Response::builder().status(status).header(header::CONTENT_TYPE, kind).body(Full::new(Bytes::from(body)))

@@ -1,17 +1,16 @@
 //! `keryu-worker`: runs jobs, and the operators' commands around them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use keryu_common::Context;
 use keryu_common::config::{Config, Source};
 use keryu_common::job::Queue;
+use keryu_common::{Context, telemetry};
 use keryu_worker::metrics::Metrics;
 use keryu_worker::worker::{Share, Worker};
-use keryu_worker::{bench, listen};
+use keryu_worker::{bench, listen, registry};
 
 #[derive(Parser)]
 #[command(version, about = "Keryu's worker: delivers codes and does all background work")]
@@ -70,16 +69,14 @@ impl Run {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut source = Source::open();
-    let listener: Option<SocketAddr> = source.find("KERYU_WORKER_LISTEN");
-    let config = match Config::read(&mut source) {
+    let config = match Config::read(&mut Source::open()) {
         Ok(config) => config,
         Err(faults) => {
             eprintln!("keryu-worker: {faults}");
             return ExitCode::from(2);
         }
     };
-    match work(cli.command, config, listener) {
+    match work(cli.command, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keryu-worker: {error:#}");
@@ -88,28 +85,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn work(command: Command, config: Config, listener: Option<SocketAddr>) -> anyhow::Result<()> {
+fn work(command: Command, config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
             Command::Run(run) => {
-                keryu_common::telemetry::start(&config.log, config.stage);
-                serve(Context::build(config)?, &run.shares()?, listener).await
+                telemetry::start(&config.log, config.stage);
+                serve(Context::build(config)?, &run.shares()?).await
             }
             Command::Bench(ask) => bench::run(config, ask).await,
         }
     })
 }
 
-async fn serve(ctx: Context, shares: &[Share], listener: Option<SocketAddr>) -> anyhow::Result<()> {
-    let mut registry = prometheus_client::registry::Registry::default();
-    let metrics = Metrics::new(&mut registry);
-    let worker = Worker::start(ctx.clone(), shares, metrics).await?;
+async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
+    let metrics = ctx.metrics.register(Metrics::new);
+    let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");
-    let health = worker.health();
-    if let Some(address) = listener {
-        listen::start(address, ctx, health, registry).await?;
+    if let Some(address) = ctx.config.worker_listen {
+        listen::start(address, ctx, worker.health()).await?;
     }
     terminated().await?;
     tracing::info!("stopping: running jobs may finish");

@@ -56,17 +56,13 @@ impl Metrics {
             wait: Family::new_with_constructor(histogram),
             run: Family::new_with_constructor(histogram),
         };
-        registry.register("keryu_jobs_pushed", "Job ids pushed to Redis", f.pushed.clone());
-        registry.register(
-            "keryu_jobs_unclaimed",
-            "Pairs of a message that claimed nothing",
-            f.unclaimed.clone(),
-        );
-        registry.register("keryu_jobs_reaped", "Running jobs taken from a lost worker", f.reaped.clone());
-        registry.register("keryu_pump_restarts", "Times a queue's pump was started anew", f.restarts.clone());
-        registry.register("keryu_jobs_finished", "Attempts ended, by kind and outcome", f.finished.clone());
-        registry.register("keryu_job_start_seconds", "From commit (or due time) to start", f.wait.clone());
-        registry.register("keryu_job_run_seconds", "From start to verdict", f.run.clone());
+        registry.register("jobs_pushed", "Job ids pushed to Redis", f.pushed.clone());
+        registry.register("jobs_unclaimed", "Pairs of a message that claimed nothing", f.unclaimed.clone());
+        registry.register("jobs_reaped", "Running jobs taken from a lost worker", f.reaped.clone());
+        registry.register("pump_restarts", "Times a queue's pump was started anew", f.restarts.clone());
+        registry.register("jobs_finished", "Attempts ended, by kind and outcome", f.finished.clone());
+        registry.register("job_start_seconds", "From commit (or due time) to start", f.wait.clone());
+        registry.register("job_run_seconds", "From start to verdict", f.run.clone());
         Self(Arc::new(f))
     }
 

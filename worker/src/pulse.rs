@@ -1,4 +1,5 @@
-//! Whether Redis answers: a PING twice a second on a connection of its own.
+//! Whether Redis answers and takes writes: a small one twice a second on a connection of its own. (A Redis
+//! that is full, or a replica after a failover, answers every PING and carries nothing.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,14 +28,16 @@ impl Pulse {
     }
 
     /// Feels the pulse for as long as the process lives.
-    pub async fn feel(self, mut redis: ConnectionManager) {
+    pub async fn feel(self, mut redis: ConnectionManager, prefix: String) {
+        let key = format!("{prefix}:pulse");
         let mut every = tokio::time::interval(Duration::from_millis(500));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut beat_before = true;
         loop {
             every.tick().await;
-            let ping: redis::RedisResult<String> = redis::cmd("PING").query_async(&mut redis).await;
-            if ping.is_ok() {
+            let beat: redis::RedisResult<String> =
+                redis::cmd("SET").arg(&key).arg(1).arg("EX").arg(60).query_async(&mut redis).await;
+            if beat.is_ok() {
                 let millis = u64::try_from(self.0.0.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.0.1.store(millis, Ordering::Relaxed);
             }

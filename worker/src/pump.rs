@@ -196,7 +196,10 @@ impl PollStrategy for Every {
 
 /// The handler: open while a slot is free, claims what a message names, always answers Ok.
 #[derive(Clone)]
-struct Door(Arc<Runner>);
+struct Door {
+    runner: Arc<Runner>,
+    redis: ConnectionManager,
+}
 
 impl Service<Task<Envelope>> for Door {
     type Response = ();
@@ -204,26 +207,45 @@ impl Service<Task<Envelope>> for Door {
     type Future = BoxFuture<'static, Result<(), BoxDynError>>;
 
     fn poll_ready(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), BoxDynError>> {
-        if self.0.is_open() {
+        if self.runner.is_open() {
             return Poll::Ready(Ok(()));
         }
-        self.0.door.register(cx.waker());
+        self.runner.door.register(cx.waker());
         // a slot given back between the two looks would ring nobody
-        if self.0.is_open() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if self.runner.is_open() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn call(&mut self, task: Task<Envelope>) -> Self::Future {
-        let runner = Arc::clone(&self.0);
+        let (runner, redis) = (Arc::clone(&self.runner), self.redis.clone());
         let Envelope { serial, pairs } = task.args;
         Box::pin(async move {
             if pairs.is_empty() {
                 tracing::warn!(queue = %runner.queue, "a message that names no jobs");
             }
             // in a task of its own: whatever happens there, apalis hears Ok
-            let _ = tokio::spawn(async move { runner.take(pairs, serial).await }).await;
+            let _ = tokio::spawn(take(runner, redis, pairs, serial)).await;
             Ok(())
         })
     }
+}
+
+/// What finds no slot here goes back to the queue as it is, for whoever has one: a message may hold more
+/// jobs than a worker has slots.
+async fn take(runner: Arc<Runner>, mut redis: ConnectionManager, pairs: Vec<Pair>, serial: bool) {
+    let pairs = runner.take(pairs, serial).await;
+    if pairs.is_empty() {
+        return;
+    }
+    let prefix = runner.shared.ctx.config.job.prefix.clone();
+    let envelope = Envelope { serial, pairs };
+    if push(&mut redis, &prefix, runner.queue, std::slice::from_ref(&envelope)).await.is_err() {
+        runner.hand_back(&envelope.pairs).await;
+        return;
+    }
+    let channel = keryu_common::job::wake::channel(&prefix, "pushed");
+    // unheard, the others' poll finds it
+    let _: redis::RedisResult<i64> =
+        redis::cmd("PUBLISH").arg(channel).arg(runner.queue.name()).query_async(&mut redis).await;
 }
 
 /// Fetches and hands over until told to stop, or until Redis fails: then the caller starts it anew.
@@ -246,21 +268,53 @@ pub async fn run(
         .with_config(config.clone())
         .with_codec(Wire)
         .poll_with_strategy(strategy);
-    let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(Door(runner));
+    tokio::spawn(lapse(redis.clone(), config.worker_metadata_key(&WorkerContext::new(&name))));
+    let door = Door { runner: Arc::clone(&runner), redis: redis.clone() };
+    let worker = WorkerBuilder::new(WorkerContext::new(&name)).backend(backend).build(door);
     let result = worker
         .run_until(async move {
             stop.cancelled().await;
             Ok::<(), apalis_core::error::WorkerError>(())
         })
         .await;
-    forget(redis, &config, &name).await;
+    match leave(redis, &config, &name).await {
+        Ok(pairs) if pairs.is_empty() => {}
+        Ok(pairs) => runner.hand_back(&pairs).await,
+        Err(error) => tracing::debug!(%error, "what was fetched is pushed again in time"),
+    }
     result.map_err(Into::into)
 }
 
-/// apalis leaves a metadata key behind at each start.
-async fn forget(mut redis: ConnectionManager, config: &Config, name: &str) {
-    let key = config.worker_metadata_key(&WorkerContext::new(name));
-    let _: Result<i64, _> = redis::cmd("DEL").arg(key).query_async(&mut redis).await;
+/// A killed worker cannot forget its metadata key: it lapses.
+async fn lapse(mut redis: ConnectionManager, key: String) {
+    tokio::time::sleep(Duration::from_secs(5)).await; // apalis has registered by then, or never will
+    let _: Result<i64, _> = redis::cmd("EXPIRE").arg(key).arg(86_400).query_async(&mut redis).await;
+}
+
+/// What apalis leaves behind at each end: the name, its metadata, and messages that were fetched and
+/// not handled. Answers with the jobs these name; those that were claimed are not theirs to give back.
+async fn leave(mut redis: ConnectionManager, config: &Config, name: &str) -> redis::RedisResult<Vec<Pair>> {
+    let worker = WorkerContext::new(name);
+    let inflight = config.inflight_set_for(&worker);
+    let ids: Vec<String> = redis::cmd("SMEMBERS").arg(&inflight).query_async(&mut redis).await?;
+    let mut pipe = redis::pipe();
+    pipe.cmd("ZREM").arg(config.workers_set()).arg(name).ignore();
+    pipe.cmd("UNLINK").arg(config.worker_metadata_key(&worker)).arg(&inflight).ignore();
+    let mut pairs = Vec::new();
+    if !ids.is_empty() {
+        let data = config.job_data_hash();
+        let messages: Vec<Option<Vec<u8>>> =
+            redis::cmd("HMGET").arg(&data).arg(&ids).query_async(&mut redis).await?;
+        for message in messages.into_iter().flatten() {
+            let Ok(envelope) = Wire.decode(&message);
+            pairs.extend(envelope.pairs);
+        }
+        pipe.cmd("HDEL").arg(data).arg(&ids).ignore();
+        let metas: Vec<String> = ids.iter().map(|id| format!("{}:{id}", config.job_meta_hash())).collect();
+        pipe.cmd("UNLINK").arg(&metas).ignore();
+    }
+    let () = pipe.query_async(&mut redis).await?;
+    Ok(pairs)
 }
 
 /// Finished messages are never deleted by apalis: removes up to 500 of a queue, answers with how many.

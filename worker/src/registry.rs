@@ -39,12 +39,14 @@ pub struct Kind {
 }
 
 impl Registry {
-    fn job<J: Job>(&mut self) {
+    /// Adds a kind.
+    pub fn job<J: Job>(&mut self) {
         let kind = Kind { version: J::VERSION, timeout: J::TIMEOUT, backoff: J::BACKOFF, run: run::<J> };
         self.kinds.insert(J::KIND, kind);
     }
 
-    fn scheduled<J: Job + Default>(
+    /// Adds a kind without arguments that a schedule asks for.
+    pub fn scheduled<J: Job + Default>(
         &mut self,
         name: &'static str,
         expression: &'static str,

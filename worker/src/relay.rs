@@ -4,6 +4,7 @@
 //! The leader also keeps the queue in order: promotes what came due, hands back what nobody claimed,
 //! reaps what a dead worker held, and finds out when Redis forgot.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,13 +108,19 @@ impl Relay {
         let mut session = PgConnection::connect_with(&database::options(&self.ctx.config)?).await?;
         store::set_relay_session(&mut session, SESSION_PATIENCE).await?;
         let mut leads: HashMap<Queue, Lead> = HashMap::new();
-        let mut ticked: Option<Instant> = None;
+        let mut next = Instant::now();
+        let mut due = next;
         loop {
             let mut ready = self.woken.take();
-            if ticked.is_none_or(|at| at.elapsed() >= TICK) {
-                ticked = Some(Instant::now());
+            if next <= Instant::now() {
+                next = Instant::now() + TICK;
+                due = Instant::now();
                 self.tick(&mut session, &mut redis, &mut leads).await?;
                 ready.extend(self.queues.iter().copied());
+            }
+            if due <= Instant::now() {
+                due = self.promote(&mut session, next).await?;
+                ready.extend(self.woken.take());
             }
             let mut rest = Round::Rest;
             for queue in ready {
@@ -135,21 +142,11 @@ impl Relay {
                     let _ = tokio::time::timeout(WINDOW_PATIENCE, self.freed.notified()).await;
                 }
                 Round::Rest => {
-                    let wait = self.until_next(&mut session, ticked).await?;
+                    let wait = due.min(next).saturating_duration_since(Instant::now());
                     let _ = tokio::time::timeout(wait, self.woken.bell.notified()).await;
                 }
             }
         }
-    }
-
-    /// Until the next tick, or the next row that comes due.
-    async fn until_next(
-        &self,
-        session: &mut PgConnection,
-        ticked: Option<Instant>,
-    ) -> keryu_common::Result<Duration> {
-        let _ = session;
-        Ok(ticked.map_or(Duration::ZERO, |at| TICK.saturating_sub(at.elapsed())))
     }
 
     /// The second's housekeeping.
@@ -161,15 +158,15 @@ impl Relay {
     ) -> keryu_common::Result<()> {
         let now = self.ctx.now();
         for &queue in &self.queues {
-            if !leads.contains_key(&queue) {
+            if let Entry::Vacant(free) = leads.entry(queue) {
                 if !store::try_lead(session, queue).await? {
                     continue;
                 }
                 tracing::info!(%queue, "leads the relay");
-                leads.insert(queue, Lead { since: Instant::now(), workers: 1 });
+                free.insert(Lead { since: Instant::now(), workers: 1 });
             }
             store::discard_expired(session, queue, now, 1_000).await?;
-            store::unpush_stale(session, queue, now - queue.push_patience()).await?;
+            store::unpush_stale(session, queue, now, queue.push_patience()).await?;
             if let Some(lead) = leads.get_mut(&queue) {
                 if lead.since.elapsed() > GRACE {
                     let reaped = store::reap(session, queue, now, now - queue.lease()).await?;
@@ -187,21 +184,22 @@ impl Relay {
             store::delete_idle_locks(session).await?;
             store::supersede(session, now).await?;
         }
-        self.promote(session).await
+        Ok(())
     }
 
-    /// Rows that came due, all of them, in batches.
-    async fn promote(&self, session: &mut PgConnection) -> keryu_common::Result<()> {
+    /// Rows that came due become available, a batch at a time. Answers with when to look again.
+    async fn promote(&self, session: &mut PgConnection, next: Instant) -> keryu_common::Result<Instant> {
         const MOST: i64 = 2_000;
-        loop {
-            let queues = store::promote_due(session, self.ctx.now(), MOST).await?;
-            for queue in queues.iter().filter_map(|name| name.parse().ok()) {
-                self.woken.wake(queue);
-            }
-            if (queues.len() as i64) < MOST {
-                return Ok(());
-            }
+        let queues = store::promote_due(session, self.ctx.now(), MOST).await?;
+        for queue in queues.iter().filter_map(|name| name.parse().ok()) {
+            self.woken.wake(queue);
         }
+        if (queues.len() as i64) == MOST {
+            return Ok(Instant::now());
+        }
+        let due = store::find_next_due(session).await?;
+        let wait = due.map(|at| (at - self.ctx.now()).to_std().unwrap_or_default());
+        Ok(wait.map_or(next, |wait| next.min(Instant::now() + wait)))
     }
 
     /// Trims what was handled, counts the workers, and compares the epochs.
@@ -230,8 +228,7 @@ impl Relay {
             return Ok(());
         }
         let epoch = store::raise_epoch(session, queue).await?;
-        let handed_back =
-            store::unpush_stale(session, queue, chrono::DateTime::<chrono::Utc>::MAX_UTC).await?;
+        let handed_back = store::unpush_all(session, queue).await?;
         tracing::warn!(%queue, jobs = handed_back, ?epoch, "Redis forgot the queue: everything unclaimed is pushed again");
         let _: redis::RedisResult<()> = redis::cmd("SET").arg(&key).arg(epoch).query_async(redis).await;
         Ok(())

@@ -1,7 +1,8 @@
 //! Slots, claims and verdicts of one queue. Knows the ledger; knows neither Redis nor apalis.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use keryu_common::job::store::{self, Claimed, Setback};
 use keryu_common::job::{Holds, Lease, Queue, Verdict};
 use keryu_common::{Context, secret};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
@@ -46,7 +48,10 @@ pub struct Runner {
     slots: Arc<Semaphore>,
     /// Pairs taken from a message that found no slot yet.
     waiting: AtomicUsize,
-    closing: AtomicBool,
+    closing: CancellationToken,
+    /// What this process claimed or is about to: all else under its lease is a claim whose answer was lost.
+    /// Counted, for a message may come twice: the second finds nothing to claim and lets go of its own.
+    held: Mutex<HashMap<Uuid, usize>>,
     /// Woken when a slot is given back: the pump's door may open.
     pub door: AtomicWaker,
     finisher: Batcher<Finished, ()>,
@@ -59,6 +64,10 @@ struct Finished {
     started: DateTime<Utc>,
 }
 
+/// The wait before a verdict is written again that the database did not take.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long the rest of a message may wait here for a slot.
+const HOARD: Duration = Duration::from_millis(250);
 /// The most rows one finishing statement takes.
 const MOST_FINISHED: usize = 500;
 
@@ -73,7 +82,8 @@ impl Runner {
             concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
             waiting: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
+            closing: CancellationToken::new(),
+            held: Mutex::default(),
             door: AtomicWaker::new(),
             finisher,
         })
@@ -81,9 +91,34 @@ impl Runner {
 
     /// Whether another message may be fetched: a slot is free and nothing waits for one.
     pub fn is_open(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) == 0
-            && self.slots.available_permits() > 0
-            && !self.closing.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Acquire) == 0 && self.slots.available_permits() > 0 && self.may_claim()
+    }
+
+    /// Not while closing, and not without the lease: what is claimed then would be reaped.
+    fn may_claim(&self) -> bool {
+        !self.closing.is_cancelled() && self.shared.holds.age() < self.queue.safe()
+    }
+
+    /// The jobs of this process.
+    pub fn held(&self) -> Vec<Uuid> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn hold(&self, ids: impl IntoIterator<Item = Uuid>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            *held.entry(id).or_default() += 1;
+        }
+    }
+
+    fn let_go<'a>(&self, ids: impl IntoIterator<Item = &'a Uuid>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            match held.get_mut(id) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(held.remove(id)),
+            }
+        }
     }
 
     /// How many jobs run.
@@ -91,8 +126,9 @@ impl Runner {
         self.concurrency - self.slots.available_permits().min(self.concurrency)
     }
 
-    /// Claims and starts every pair of a message, as slots allow. Returns when all are claimed or lost.
-    pub async fn take(self: &Arc<Self>, mut pairs: Vec<Pair>, serial: bool) {
+    /// Claims and starts the pairs of a message, as slots allow. Answers with those that found no slot in
+    /// time: another worker may have one.
+    pub async fn take(self: &Arc<Self>, mut pairs: Vec<Pair>, serial: bool) -> Vec<Pair> {
         self.waiting.fetch_add(pairs.len(), Ordering::AcqRel);
         while !pairs.is_empty() {
             let Some(permits) = self.permits(pairs.len()).await else { break };
@@ -102,14 +138,17 @@ impl Runner {
         }
         if !pairs.is_empty() {
             self.waiting.fetch_sub(pairs.len(), Ordering::AcqRel);
-            self.hand_back(&pairs).await;
+            if self.closing.is_cancelled() {
+                self.hand_back(&std::mem::take(&mut pairs)).await;
+            }
         }
+        pairs
     }
 
     /// Without Redis: fills the free slots straight from the ledger. Answers with how many started.
     pub async fn take_direct(self: &Arc<Self>) -> usize {
         let free = self.slots.available_permits().min(MOST_FINISHED);
-        if free == 0 || self.closing.load(Ordering::Acquire) {
+        if free == 0 || !self.may_claim() {
             return 0;
         }
         let Ok(permits) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(free).unwrap_or(1))
@@ -118,10 +157,22 @@ impl Runner {
         };
         let most = i64::try_from(free).unwrap_or(1);
         let Shared { ctx, lease_id, .. } = &self.shared;
-        match store::claim_direct(&ctx.db, self.queue, *lease_id, ctx.now(), most).await {
+        let (taken, now) = (self.shared.holds.now(), ctx.now());
+        let mut claimed = store::claim_direct(&ctx.db, self.queue, *lease_id, now, most).await;
+        if let Ok(claimed) = &mut claimed
+            && claimed.len() < free
+        {
+            let rest = most - i64::try_from(claimed.len()).unwrap_or(0);
+            match store::claim_direct_serial(&ctx.db, self.queue, *lease_id, now, rest).await {
+                Ok(serial) => claimed.extend(serial),
+                Err(error) => tracing::warn!(queue = %self.queue, %error, "no serial claim without Redis"),
+            }
+        }
+        match claimed {
             Ok(claimed) => {
                 let count = claimed.len();
-                self.start(claimed, permits);
+                self.hold(claimed.iter().map(|job| job.job_id));
+                self.start(claimed, permits, taken);
                 count
             }
             Err(error) => {
@@ -131,12 +182,15 @@ impl Runner {
         }
     }
 
-    /// At least one slot, and as many more as are free, up to `most`. None when closing.
+    /// At least one slot, and as many more as are free, up to `most`. None when closing, or when none is
+    /// free for long.
     async fn permits(&self, most: usize) -> Option<OwnedSemaphorePermit> {
-        let mut permits = Arc::clone(&self.slots).acquire_owned().await.ok()?;
-        if self.closing.load(Ordering::Acquire) {
-            return None;
-        }
+        let mut permits = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return None,
+            permits = Arc::clone(&self.slots).acquire_owned() => permits.ok()?,
+            () = tokio::time::sleep(HOARD) => return None,
+        };
         let more = self.slots.available_permits().min(most - 1);
         if more > 0
             && let Ok(rest) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0))
@@ -148,7 +202,9 @@ impl Runner {
 
     async fn claim(self: &Arc<Self>, pairs: Vec<Pair>, permits: OwnedSemaphorePermit, serial: bool) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
-        let Shared { ctx, lease_id, metrics, freed, .. } = &self.shared;
+        let Shared { ctx, lease_id, metrics, freed, holds, .. } = &self.shared;
+        let taken = holds.now();
+        self.hold(ids.iter().copied());
         let claimed = if serial {
             store::claim_serial(&ctx.db, self.queue, *lease_id, ctx.now(), &ids, &pushes).await
         } else {
@@ -159,29 +215,38 @@ impl Runner {
             Ok(claimed) => {
                 if claimed.len() < pairs.len() {
                     metrics.unclaimed(self.queue, pairs.len() - claimed.len());
+                    let got: HashSet<Uuid> = claimed.iter().map(|job| job.job_id).collect();
+                    self.let_go(ids.iter().filter(|id| !got.contains(id)));
                     // a paused queue or a taken serial key: the rows go back; all else is gone anyway
                     self.hand_back(&pairs).await;
                 }
-                self.start(claimed, permits);
+                self.start(claimed, permits, taken);
             }
-            // the rows stay pushed and are pushed again after the queue's patience
-            Err(error) => tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim"),
+            // what was not claimed is pushed again after the queue's patience; what was, and its answer
+            // lost, is found under our lease and not among what we hold
+            Err(error) => {
+                self.let_go(&ids);
+                tracing::warn!(queue = %self.queue, %error, jobs = pairs.len(), "no claim");
+            }
         }
     }
 
-    async fn hand_back(&self, pairs: &[Pair]) {
+    /// Pushed rows that will not be claimed here go back to the relay.
+    pub async fn hand_back(&self, pairs: &[Pair]) {
         let (ids, pushes): (Vec<Uuid>, Vec<i32>) = pairs.iter().copied().unzip();
         if let Err(error) = store::unpush(&self.shared.ctx.db, &ids, &pushes).await {
             tracing::warn!(queue = %self.queue, %error, "not handed back: pushed again in time");
         }
     }
 
-    fn start(self: &Arc<Self>, claimed: Vec<Claimed>, mut permits: OwnedSemaphorePermit) {
+    fn start(self: &Arc<Self>, claimed: Vec<Claimed>, mut permits: OwnedSemaphorePermit, taken: u64) {
         for job in claimed {
             let permit = permits.split(1);
             let runner = Arc::clone(self);
             tokio::spawn(async move {
-                runner.run(job).await;
+                let id = job.job_id;
+                runner.run(job, taken).await;
+                runner.let_go(&[id]);
                 drop(permit);
                 runner.door.wake();
             });
@@ -190,13 +255,16 @@ impl Runner {
         self.door.wake();
     }
 
-    async fn run(&self, claimed: Claimed) {
+    async fn run(&self, claimed: Claimed, taken: u64) {
         let Shared { ctx, registry, holds, metrics, .. } = &self.shared;
         let started = ctx.now();
-        let lease = Lease::new(&claimed, self.queue, holds.clone());
+        let lease = Lease::new(&claimed, self.queue, holds.clone(), taken);
         let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
         metrics.started(self.queue, (started - run_at.max(created_at)).to_std().unwrap_or_default());
         let (verdict, backoff) = match registry.find(&kind_name) {
+            _ if claimed.expires_at.is_some_and(|at| at <= started) => {
+                (Verdict::GiveUp("expired before it could run".to_owned()), None)
+            }
             Some(kind) => (kind.attempt(ctx, &lease, claimed).await, Some(kind.backoff)),
             None => (Verdict::GiveUp(format!("no handler for the kind {kind_name}")), None),
         };
@@ -217,14 +285,12 @@ impl Runner {
         self.write_back(back).await;
     }
 
+    /// Until it is written: the fence decides whether it still counts.
     async fn write_back(&self, back: Setback) {
         let Shared { ctx, lease_id, .. } = &self.shared;
-        while self.shared.holds.age() < self.queue.lease() * 2 / 3 {
-            match store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
-                Ok(_) => return,
-                Err(error) => tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet"),
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        while let Err(error) = store::set_back(&ctx.db, *lease_id, ctx.now(), &back).await {
+            tracing::warn!(job_id = %back.job_id, %error, "verdict not written yet");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -237,35 +303,32 @@ impl Runner {
 
     /// Takes no more, and waits until nothing runs or the time is up. Answers with what still runs.
     pub async fn drain(&self, patience: Duration) -> usize {
-        self.closing.store(true, Ordering::Release);
+        self.closing.cancel();
         let _ = tokio::time::timeout(patience, self.settle()).await;
         self.running()
     }
 }
 
-/// The finish of many at once, tried for as long as the lease is ours.
+/// The finish of many at once, until it is written: the fence decides which still count.
 async fn finish(shared: Shared, done: Vec<Finished>) -> keryu_common::Result<Vec<()>> {
     let ids: Vec<Uuid> = done.iter().map(|f| f.job_id).collect();
     let attempts: Vec<i16> = done.iter().map(|f| f.attempt).collect();
     let started: Vec<DateTime<Utc>> = done.iter().map(|f| f.started).collect();
-    let Shared { ctx, lease_id, holds, .. } = &shared;
-    loop {
-        let written = store::complete(&ctx.db, *lease_id, ctx.now(), &ids, &attempts, &started).await;
-        match written {
-            Ok(rows) => {
-                if rows < ids.len() as u64 {
-                    tracing::warn!(
-                        late = ids.len() as u64 - rows,
-                        "finished after the lease was lost: not counted"
-                    );
-                }
-                return Ok(done.iter().map(|_| ()).collect());
-            }
-            Err(error) if holds.age() > Queue::Default.lease() => return Err(error.into()),
+    let Shared { ctx, lease_id, .. } = &shared;
+    let rows = loop {
+        match store::complete(&ctx.db, *lease_id, ctx.now(), &ids, &attempts, &started).await {
+            Ok(rows) => break rows,
             Err(error) => tracing::warn!(%error, jobs = ids.len(), "finish not written yet"),
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(AGAIN).await;
+    };
+    if rows < ids.len() as u64 {
+        tracing::warn!(
+            late = ids.len() as u64 - rows,
+            "finished after the lease was lost, or twice: not counted"
+        );
     }
+    Ok(done.iter().map(|_| ()).collect())
 }
 
 fn setback(

@@ -18,6 +18,8 @@ use crate::runner::{Runner, Shared};
 
 /// How often the lease is renewed: four times within the shortest one.
 const RENEW: Duration = Duration::from_secs(2);
+/// How old a claim must be to count as lost.
+const LOST: Duration = Duration::from_secs(5);
 /// How often the ledger is asked while Redis is away.
 const DIRECT: Duration = Duration::from_millis(200);
 
@@ -63,8 +65,8 @@ pub async fn without_redis(runner: Arc<Runner>, pulse: Pulse, stop: Cancellation
     }
 }
 
-/// Renews the process's lease until stopped.
-pub async fn lease(shared: Shared, host: String, stop: CancellationToken) {
+/// Renews the process's lease until stopped, and gives back what runs under it unknown to us.
+pub async fn lease(shared: Shared, runners: Vec<Arc<Runner>>, host: String, stop: CancellationToken) {
     let pid = i32::try_from(std::process::id()).unwrap_or(0);
     let mut every = tokio::time::interval(RENEW);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -73,10 +75,26 @@ pub async fn lease(shared: Shared, host: String, stop: CancellationToken) {
         let sent = Instant::now();
         let renewal = store::renew_lease(&shared.ctx.db, shared.lease_id, &host, pid, shared.ctx.now());
         match tokio::time::timeout(RENEW, renewal).await {
-            Ok(Ok(())) => shared.holds.renewed(sent),
+            Ok(Ok(())) => {
+                shared.holds.renewed(sent);
+                runners.iter().for_each(|runner| runner.door.wake());
+                disown(&shared, &runners).await;
+            }
             Ok(Err(error)) => tracing::warn!(%error, "lease not renewed"),
             Err(_) => tracing::warn!("lease not renewed: no answer"),
         }
+    }
+}
+
+/// A claim whose answer was lost runs nowhere, and the lease would keep it so.
+async fn disown(shared: &Shared, runners: &[Arc<Runner>]) {
+    // read before the rows are, so that what is claimed meanwhile is too young to matter
+    let before = shared.ctx.now() - LOST;
+    let held: Vec<_> = runners.iter().flat_map(|runner| runner.held()).collect();
+    match store::release_unknown(&shared.ctx.db, shared.lease_id, before, &held).await {
+        Ok(0) => {}
+        Ok(jobs) => tracing::warn!(jobs, "claims whose answer was lost: given back"),
+        Err(error) => tracing::warn!(%error, "lost claims not looked for"),
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use keryu_common::job::{Holds, Queue, store, wake};
 use keryu_common::{Context, database, id};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::pump::{self, Bell};
-use crate::registry::registry;
+use crate::registry::Registry;
 use crate::relay::{Relay, Woken};
 use crate::runner::{Runner, Shared};
 use crate::{scheduler, supervise};
@@ -29,6 +30,7 @@ pub struct Worker {
     runners: Vec<Arc<Runner>>,
     bells: HashMap<Queue, Arc<Bell>>,
     pulse: Pulse,
+    pumps: JoinSet<()>,
     stop: CancellationToken,
     /// Ends what must outlive the drain.
     end: CancellationToken,
@@ -39,10 +41,15 @@ impl Worker {
     ///
     /// # Errors
     /// A malformed URL.
-    pub async fn start(ctx: Context, shares: &[Share], metrics: Metrics) -> anyhow::Result<Self> {
+    pub async fn start(
+        ctx: Context,
+        registry: Registry,
+        shares: &[Share],
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
         let shared = Shared {
             ctx: ctx.clone(),
-            registry: Arc::new(registry()),
+            registry: Arc::new(registry),
             lease_id: id::ordered(ctx.now()),
             holds: Holds::default(),
             metrics: metrics.clone(),
@@ -61,8 +68,8 @@ impl Worker {
         let woken = Arc::new(Woken::default());
 
         tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
-        tokio::spawn(pulse.clone().feel(quick));
-        tokio::spawn(supervise::lease(shared.clone(), pump::host(), end.clone()));
+        tokio::spawn(pulse.clone().feel(quick, ctx.config.job.prefix.clone()));
+        tokio::spawn(supervise::lease(shared.clone(), runners.clone(), pump::host(), end.clone()));
         tokio::spawn(supervise::listen(ctx.clone(), Arc::clone(&woken), bells.clone(), stop.clone()));
         tokio::spawn(scheduler::run(
             ctx.clone(),
@@ -80,22 +87,29 @@ impl Worker {
             metrics,
         };
         tokio::spawn(relay.run(patient.clone(), stop.clone()));
+        let mut pumps = JoinSet::new();
         for runner in &runners {
             let Some(bell) = bells.get(&runner.queue) else { continue };
             let (runner, stop) = (Arc::clone(runner), stop.clone());
             tokio::spawn(supervise::without_redis(Arc::clone(&runner), pulse.clone(), stop.clone()));
-            tokio::spawn(supervise::pump(patient.clone(), runner, Arc::clone(bell), pulse.clone(), stop));
+            pumps.spawn(supervise::pump(patient.clone(), runner, Arc::clone(bell), pulse.clone(), stop));
         }
-        Ok(Self { shared, runners, bells, pulse, stop, end })
+        Ok(Self { shared, runners, bells, pulse, pumps, stop, end })
     }
 
     /// Stops taking, lets running jobs finish within [`DRAIN`], gives the rest back at once.
     pub async fn stop(self) {
+        self.stop_within(DRAIN).await;
+    }
+
+    /// As [`Worker::stop`], with this patience.
+    pub async fn stop_within(self, patience: Duration) {
         self.stop.cancel();
-        let left: usize = futures::future::join_all(self.runners.iter().map(|runner| runner.drain(DRAIN)))
-            .await
-            .into_iter()
-            .sum();
+        let drained = futures::future::join_all(self.runners.iter().map(|runner| runner.drain(patience)));
+        // the pumps hand back what they fetched; without Redis that takes care of itself
+        let emptied = tokio::time::timeout(Duration::from_secs(6), self.pumps.join_all());
+        let (left, _) = futures::future::join(drained, emptied).await;
+        let left: usize = left.into_iter().sum();
         let Shared { ctx, lease_id, .. } = &self.shared;
         if left > 0 {
             let released = store::release(&ctx.db, *lease_id).await;

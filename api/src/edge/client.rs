@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use keryu_common::audit::Client;
 use keryu_common::limit::{Bucket, Decision};
-use keryu_common::secret::{hex, random};
+use keryu_common::secret::random;
 use keryu_common::{Error, id};
 use poem::http::{HeaderMap, header};
 use poem::{Addr, FromRequest, Request, RequestBody};
@@ -112,10 +112,10 @@ fn request_id(given: Option<&str>, now: DateTime<Utc>) -> String {
 
 /// Continues the trace given with a span of ours (W3C Trace Context, level 1), or starts one.
 fn trace(given: Option<&str>) -> String {
-    let span = hex(&random::<8>());
+    let span = u64::from_be_bytes(random());
     match given.and_then(trace_of) {
-        Some((trace, flags)) => format!("00-{trace}-{span}-{flags}"),
-        None => format!("00-{}-{span}-00", hex(&random::<16>())),
+        Some((trace, flags)) => format!("00-{trace}-{span:016x}-{flags}"),
+        None => format!("00-{:032x}-{span:016x}-00", u128::from_be_bytes(random())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keryu_common::{Error, telemetry};
+use keryu_common::{Error, database, telemetry};
 use poem::web::{Data, Json};
 use poem::{IntoResponse, Response, handler};
 use serde_json::json;
@@ -23,7 +23,7 @@ pub fn alive() -> Response {
 #[handler]
 pub async fn ready(state: Data<&State>) -> Answer<Response> {
     let (database, redis) =
-        tokio::join!(answers(telemetry::database_answers(&state.ctx.db)), answers(state.limiter.ping()));
+        tokio::join!(answers(database::answers(&state.ctx.db)), answers(state.limiter.ping()));
     if !database {
         return Err(Problem(Error::Unavailable("Postgres does not answer".into())));
     }

@@ -102,7 +102,7 @@ impl ResponseError for Problem {
     fn status(&self) -> StatusCode {
         let status = match &self.0 {
             Error::Refusal(refusal) => refusal.status,
-            Error::Unavailable(_) => UNAVAILABLE.status,
+            Error::Unavailable(_) | Error::Aborted(_) => UNAVAILABLE.status,
             Error::Internal(_) => INTERNAL.status,
         };
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -173,7 +173,7 @@ pub fn render(error: &Error, allow: Option<Allow>, request_id: &str, config: &Co
             debug = None;
             refusal
         }
-        Error::Unavailable(source) => {
+        Error::Unavailable(source) | Error::Aborted(source) => {
             tracing::warn!(request_id, error = %source, "unavailable");
             debug = Some(source.to_string());
             told =

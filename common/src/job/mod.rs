@@ -80,6 +80,11 @@ impl Queue {
         Duration::from_secs(if self == Self::Critical { 9 } else { 30 })
     }
 
+    /// How much of a lease may go by without renewal before its holder stops: two thirds.
+    pub fn safe(self) -> Duration {
+        self.lease() * 2 / 3
+    }
+
     /// How long a push may stay unclaimed before it is pushed again.
     pub fn push_patience(self) -> Duration {
         Duration::from_secs(if self == Self::Critical { 5 } else { 30 })
@@ -196,12 +201,14 @@ pub struct Lease {
     /// Its trace.
     pub traceparent: Option<String>,
     holds: Holds,
-    lasts: Duration,
+    queue: Queue,
+    /// When it was claimed, by the clock of `holds`.
+    taken: u64,
 }
 
 impl Lease {
-    /// A lease on one claimed job.
-    pub fn new(claimed: &store::Claimed, queue: Queue, holds: Holds) -> Self {
+    /// A lease on one claimed job. `taken` is a reading of [`Holds::now`] from before the claim.
+    pub fn new(claimed: &store::Claimed, queue: Queue, holds: Holds, taken: u64) -> Self {
         Self {
             job_id: claimed.job_id,
             attempt: claimed.attempt,
@@ -209,14 +216,16 @@ impl Lease {
             request_id: claimed.request_id.clone(),
             traceparent: claimed.traceparent.clone(),
             holds,
-            lasts: queue.lease(),
+            queue,
+            taken,
         }
     }
 
     /// Whether an outside call may still be made: false once two thirds of the lease went by
-    /// without a renewal, for somebody else may have the job soon.
+    /// without a renewal, for somebody else may have the job soon. A renewal after that does not
+    /// bring it back: somebody may have the job already.
     pub fn holds(&self) -> bool {
-        self.holds.age() < self.lasts * 2 / 3
+        self.holds.age() < self.queue.safe() && self.holds.lapsed(self.queue) <= self.taken
     }
 
     /// Whether this is the last attempt.
@@ -225,26 +234,62 @@ impl Lease {
     }
 }
 
-/// When the process last renewed its lease.
+/// When the process last renewed its lease (never, at first), and when it last was late with it.
 #[derive(Clone, Debug)]
-pub struct Holds(Arc<(Instant, AtomicU64)>);
+pub struct Holds(Arc<Renewals>);
+
+const NEVER: u64 = u64::MAX;
+
+/// Milliseconds since `since`.
+#[derive(Debug)]
+struct Renewals {
+    since: Instant,
+    last: AtomicU64,
+    /// By queue: when a renewal came after more than the lease's safe part.
+    lapsed: [AtomicU64; Queue::ALL.len()],
+}
 
 impl Default for Holds {
     fn default() -> Self {
-        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+        Self::since(Instant::now())
     }
 }
 
 impl Holds {
-    /// Notes a renewal that was *sent* at `at` (the earlier moment is the safe one).
-    pub fn renewed(&self, at: Instant) {
-        let millis = at.saturating_duration_since(self.0.0).as_millis();
-        self.0.1.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// A process that began at this moment and holds nothing yet.
+    pub fn since(since: Instant) -> Self {
+        Self(Arc::new(Renewals { since, last: AtomicU64::new(NEVER), lapsed: Default::default() }))
+    }
+
+    /// Milliseconds since the start.
+    pub fn now(&self) -> u64 {
+        self.at(Instant::now())
+    }
+
+    fn at(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.0.since).as_millis()).unwrap_or(0)
+    }
+
+    /// Notes a renewal that was *sent* at `sent` (the earlier moment is the safe one).
+    pub fn renewed(&self, sent: Instant) {
+        let (sent, last) = (self.at(sent), self.0.last.load(Ordering::Relaxed));
+        let gap = Duration::from_millis(if last == NEVER { 0 } else { sent.saturating_sub(last) });
+        for queue in Queue::ALL.into_iter().filter(|queue| gap >= queue.safe()) {
+            self.0.lapsed[queue as usize].store(self.now(), Ordering::Release);
+        }
+        self.0.last.store(sent, Ordering::Release);
     }
 
     /// Time since the last renewal.
     pub fn age(&self) -> Duration {
-        self.0.0.elapsed().saturating_sub(Duration::from_millis(self.0.1.load(Ordering::Relaxed)))
+        match self.0.last.load(Ordering::Acquire) {
+            NEVER => Duration::MAX,
+            millis => self.0.since.elapsed().saturating_sub(Duration::from_millis(millis)),
+        }
+    }
+
+    fn lapsed(&self, queue: Queue) -> u64 {
+        self.0.lapsed[queue as usize].load(Ordering::Acquire)
     }
 }
 
@@ -344,10 +389,12 @@ mod tests {
     #[test]
     fn a_lease_is_lost_before_somebody_else_may_have_the_job() {
         let holds = Holds::default();
+        assert!(holds.age() > Duration::from_secs(3600), "nothing is held before the first renewal");
         holds.renewed(Instant::now());
         assert!(holds.age() < Duration::from_secs(1));
         for queue in Queue::ALL {
             assert_eq!(queue.name().parse::<Queue>().as_ref(), Ok(&queue));
+            assert!(queue.safe() < queue.lease());
             // reaped within lease + tick + election, well under the promise
             let promise = if queue == Queue::Critical { 15 } else { 45 };
             assert!(queue.lease() + Duration::from_secs(5) < Duration::from_secs(promise));

@@ -63,13 +63,20 @@ pub async fn register(ctx: &Context, plans: &[Plan]) -> Result<()> {
 /// Asks for every job whose tick is due. Answers with the queues that have new rows.
 ///
 /// # Errors
-/// The database does not answer, or an expression in it cannot be read.
+/// The database does not answer.
 pub async fn tick(ctx: &Context, plans: &[Plan]) -> Result<Vec<Queue>> {
     let now = ctx.now();
     let mut queues = Vec::new();
     for schedule in store::list_schedules(&ctx.db).await? {
         let Some(plan) = plans.iter().find(|plan| plan.name == schedule.schedule) else { continue };
-        let due = due(&schedule, now)?;
+        let due = match due(&schedule, now) {
+            Ok(due) => due,
+            // one that cannot be read must not stop the others
+            Err(error) => {
+                tracing::error!(%error, "the schedule stands still");
+                continue;
+            }
+        };
         let Some(&last) = due.last() else { continue };
         let mut tx = ctx.db.begin().await?;
         for at in due {
@@ -89,20 +96,26 @@ fn due(schedule: &store::Schedule, now: DateTime<Utc>) -> Result<Vec<DateTime<Ut
     const MOST: usize = 1_000;
     let cron = parse(&schedule.expression)
         .map_err(|error| Error::internal(format!("schedule {}: {error}", schedule.schedule)))?;
-    let mut missed = cron.after(&schedule.ticked_at).take_while(|at| *at <= now);
+    let missed = cron.after(&schedule.ticked_at).take_while(|at| *at <= now);
     Ok(match schedule.catch_up.as_str() {
         "all" => missed.take(MOST).collect(),
         "skip" => missed.last().filter(|at| now - *at < chrono::TimeDelta::minutes(1)).into_iter().collect(),
-        // far behind, the latest is found from the other side
-        _ if now - schedule.ticked_at > chrono::TimeDelta::days(1) => cron
-            .after(&(now - chrono::TimeDelta::days(1)))
-            .take_while(|at| *at <= now)
-            .last()
-            .or_else(|| missed.next())
-            .into_iter()
-            .collect(),
-        _ => missed.last().into_iter().collect(),
+        _ => latest(&cron, schedule.ticked_at, now).into_iter().collect(),
     })
+}
+
+/// The last tick after `after` and not after `now`, looked for from the near side: far behind, counting
+/// up to it would take long.
+fn latest(cron: &cron::Schedule, after: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let mut back = chrono::TimeDelta::minutes(1);
+    loop {
+        let from = after.max(now - back);
+        let found = cron.after(&from).take_while(|at| *at <= now).last();
+        if found.is_some() || from <= after {
+            return found;
+        }
+        back = back * 4;
+    }
 }
 
 /// Reads a cron expression with or without a seconds field.
@@ -141,6 +154,18 @@ mod tests {
         assert_eq!(ticks(CatchUp::Skip, last, now), ["10:03"]);
         assert_eq!(ticks(CatchUp::One, last, "2026-03-01T00:00:10Z"), ["00:00"]);
         assert!(ticks(CatchUp::All, now, now).is_empty());
+    }
+
+    #[test]
+    fn far_behind_a_monthly_schedule_asks_for_its_latest_tick_alone() {
+        let schedule = store::Schedule {
+            schedule: "s".into(),
+            expression: "0 0 5 1 * *".into(),
+            catch_up: CatchUp::One.name().into(),
+            ticked_at: at("2025-01-01T05:00:00Z"),
+        };
+        let due = due(&schedule, at("2026-01-20T10:00:00Z")).expect("due");
+        assert_eq!(due, [at("2026-01-01T05:00:00Z")]);
     }
 
     #[test]

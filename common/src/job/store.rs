@@ -161,13 +161,33 @@ pub async fn promote_due(tx: &mut PgConnection, now: DateTime<Utc>, most: i64) -
     .await
 }
 
-/// Pushed rows nobody claimed in time are handed back, to be pushed again under a new number.
-pub async fn unpush_stale(tx: &mut PgConnection, queue: Queue, before: DateTime<Utc>) -> Sql<u64> {
+/// Pushed rows nobody claimed in time are handed back, to be pushed again under a new number. The
+/// patience doubles with each push that led to no attempt: where all slots are taken, messages wait in
+/// Redis, and pushing more of them would not help.
+pub async fn unpush_stale(
+    tx: &mut PgConnection,
+    queue: Queue,
+    now: DateTime<Utc>,
+    patience: Duration,
+) -> Sql<u64> {
     let done = sqlx::query!(
         "UPDATE jobs SET pushed = false
-         WHERE ready AND queue = $1 AND pushed AND state = 'available' AND pushed_at < $2",
+         WHERE ready AND queue = $1 AND pushed AND state = 'available'
+           AND pushed_at + make_interval(secs => $3 * 2 ^ least(greatest(push - attempt - 1, 0), 6)) < $2",
         queue.name(),
-        before,
+        now,
+        patience.as_secs_f64(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Hands every pushed, unclaimed row of a queue back: Redis forgot them.
+pub async fn unpush_all(tx: &mut PgConnection, queue: Queue) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE jobs SET pushed = false WHERE ready AND queue = $1 AND pushed AND state = 'available'",
+        queue.name(),
     )
     .execute(tx)
     .await?;
@@ -307,6 +327,42 @@ pub async fn claim_direct(
     .await
 }
 
+/// As [`claim_direct`], for rows with a serial key: the oldest of each key that nobody runs.
+pub async fn claim_direct_serial(
+    tx: impl PgExecutor<'_>,
+    queue: Queue,
+    lease_id: Uuid,
+    now: DateTime<Utc>,
+    most: i64,
+) -> Sql<Vec<Claimed>> {
+    sqlx::query_as!(
+        Claimed,
+        "WITH due AS (
+             SELECT job_id, serial_key FROM jobs j
+             WHERE ready AND queue = $1 AND state = 'available' AND serial_key IS NOT NULL
+               AND (expires_at IS NULL OR expires_at > $3)
+               AND NOT EXISTS (SELECT 1 FROM serial_locks s WHERE s.serial_key = j.serial_key)
+               AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.serial_key = j.serial_key AND o.ready AND o.job_id < j.job_id)
+               AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.queue = $1 AND q.paused_at IS NOT NULL)
+             ORDER BY priority, job_id LIMIT $4 FOR UPDATE SKIP LOCKED
+         ), locked AS (
+             INSERT INTO serial_locks (serial_key, job_id) SELECT serial_key, job_id FROM due
+             ON CONFLICT DO NOTHING RETURNING serial_locks.job_id
+         )
+         UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_id = $2, started_at = $3,
+                         waiting_key = NULL, pushed = true, push = push + 1, pushed_at = $3
+         WHERE job_id IN (SELECT job_id FROM locked)
+         RETURNING job_id, kind, version, payload, attempt, max_attempts, created_at, run_at, expires_at,
+                   request_id, traceparent",
+        queue.name(),
+        lease_id,
+        now,
+        most,
+    )
+    .fetch_all(tx)
+    .await
+}
+
 /// The finish fence, for success: rows that are still this attempt of this lease leave the hot table.
 /// Answers with the ids that did.
 pub async fn complete(
@@ -359,10 +415,9 @@ pub async fn set_back(
     lease_id: Uuid,
     now: DateTime<Utc>,
     back: &Setback,
-) -> Sql<u64> {
-    let done = sqlx::query!(
-        "WITH unlocked AS (DELETE FROM serial_locks WHERE job_id = $2)
-         UPDATE jobs SET
+) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"WITH back AS (UPDATE jobs SET
              state = CASE WHEN $4::timestamptz IS NULL THEN 'discarded' ELSE 'retryable' END::job_state,
              ready = false, pushed = false, lease_id = NULL,
              run_at = coalesce($4, 'infinity'),
@@ -372,7 +427,10 @@ pub async fn set_back(
                  SELECT 1 FROM jobs o WHERE o.kind = jobs.kind AND o.waiting_key = jobs.unique_key)
                  THEN unique_key END,
              error = $6
-         WHERE job_id = $2 AND attempt = $3 AND lease_id = $1 AND state = 'running'",
+         WHERE job_id = $2 AND attempt = $3 AND lease_id = $1 AND state = 'running'
+         RETURNING job_id), unlocked AS (
+             DELETE FROM serial_locks USING back WHERE serial_locks.job_id = back.job_id)
+         SELECT count(*) AS "n!" FROM back"#,
         lease_id,
         back.job_id,
         back.attempt,
@@ -381,9 +439,8 @@ pub async fn set_back(
         back.reason,
         now,
     )
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected())
+    .fetch_one(tx)
+    .await
 }
 
 /// Retryable jobs whose unique key is now held by a younger waiting job are cancelled: that one will
@@ -465,6 +522,28 @@ pub async fn release(tx: impl PgExecutor<'_>, lease_id: Uuid) -> Sql<u64> {
                          error = 'the worker stopped during attempt ' || attempt
          WHERE ready AND pushed AND state = 'running' AND lease_id = $1",
         lease_id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Running rows under a lease that its holder does not know of (the answer to their claim was lost on
+/// the way) are available again.
+pub async fn release_unknown(
+    tx: impl PgExecutor<'_>,
+    lease_id: Uuid,
+    before: DateTime<Utc>,
+    held: &[Uuid],
+) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE jobs SET state = 'available', pushed = false, lease_id = NULL,
+                         error = 'the answer to the claim of attempt ' || attempt || ' was lost'
+         WHERE ready AND pushed AND state = 'running' AND lease_id = $1 AND started_at < $2
+           AND NOT job_id = ANY($3)",
+        lease_id,
+        before,
+        held,
     )
     .execute(tx)
     .await?;
@@ -647,37 +726,28 @@ pub async fn has_lease(tx: impl PgExecutor<'_>, pid: i32) -> Sql<bool> {
         .await
 }
 
-/// What `bench` reads off: how many finished, over how long, and how soon they started.
+/// When a job was asked for, started and finished.
 #[derive(Clone, Debug)]
-pub struct Figures {
-    /// Completed jobs.
-    pub finished: i64,
-    /// From the first start to the last finish.
-    pub seconds: f64,
-    /// Median of commit to start.
-    pub p50_ms: f64,
-    /// 99th percentile of commit to start.
-    pub p99_ms: f64,
-    /// The longest.
-    pub max_ms: f64,
+pub struct Finished {
+    /// The job.
+    pub job_id: Uuid,
+    /// Asked for.
+    pub created_at: DateTime<Utc>,
+    /// Its handler began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// It left the hot table.
+    pub finished_at: DateTime<Utc>,
 }
 
-/// Figures of the completed jobs of one kind asked for since a moment.
-pub async fn measure(tx: impl PgExecutor<'_>, kind: &str, since: DateTime<Utc>) -> Sql<Figures> {
+/// Completed jobs of one kind asked for since a moment: what `bench` reads off.
+pub async fn list_finished(tx: impl PgExecutor<'_>, kind: &str, since: DateTime<Utc>) -> Sql<Vec<Finished>> {
     sqlx::query_as!(
-        Figures,
-        r#"SELECT count(*) AS "finished!",
-                  coalesce(extract(epoch FROM max(finished_at) - min(started_at)), 0)::float8 AS "seconds!",
-                  coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), 0) AS "p50_ms!",
-                  coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY ms), 0) AS "p99_ms!",
-                  coalesce(max(ms), 0) AS "max_ms!"
-           FROM (SELECT started_at, finished_at,
-                        (extract(epoch FROM started_at - created_at) * 1000)::float8 AS ms
-                 FROM finished_jobs
-                 WHERE kind = $1 AND created_at >= $2 AND state = 'completed') f"#,
+        Finished,
+        "SELECT job_id, created_at, started_at, finished_at FROM finished_jobs
+         WHERE kind = $1 AND created_at >= $2 AND state = 'completed'",
         kind,
         since,
     )
-    .fetch_one(tx)
+    .fetch_all(tx)
     .await
 }

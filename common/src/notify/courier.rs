@@ -27,6 +27,7 @@ const MOST: usize = 256;
 #[derive(Clone, Copy, Debug)]
 struct Ask {
     delivery_id: Uuid,
+    created_at: DateTime<Utc>,
     at: DateTime<Utc>,
 }
 
@@ -79,8 +80,13 @@ impl Courier {
     }
 
     /// Takes a delivery up; none where there is no such delivery or nothing is owed any more.
-    pub(super) async fn take_up(&self, delivery_id: Uuid, at: DateTime<Utc>) -> Result<Option<Opened>> {
-        self.open.call(Ask { delivery_id, at }).await
+    pub(super) async fn take_up(
+        &self,
+        delivery_id: Uuid,
+        created_at: DateTime<Utc>,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Opened>> {
+        self.open.call(Ask { delivery_id, created_at, at }).await
     }
 
     /// Writes the end of a step.
@@ -96,8 +102,9 @@ async fn take_up(
     mail: Option<&str>,
 ) -> Result<Vec<Option<Opened>>> {
     let ids: Vec<Uuid> = asks.iter().map(|ask| ask.delivery_id).collect();
+    let created: Vec<DateTime<Utc>> = asks.iter().map(|ask| ask.created_at).collect();
     let now = asks.iter().map(|ask| ask.at).max().unwrap_or_default();
-    let rows = store::open(db, now, &ids, sms, mail).await?;
+    let rows = store::open(db, now, &ids, &created, sms, mail).await?;
     // two jobs may name one delivery: the first has it, the other finds nothing to do
     let mut rows: HashMap<Uuid, Opened> = rows.into_iter().map(|row| (row.delivery_id, row)).collect();
     Ok(ids.iter().map(|id| rows.remove(id)).collect())

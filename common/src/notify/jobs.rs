@@ -24,6 +24,8 @@ use crate::user::Channel;
 pub struct DeliverMessage {
     /// Which; all else is in its row.
     pub delivery_id: Uuid,
+    /// When it was asked for: the partition its row is in.
+    pub created_at: DateTime<Utc>,
 }
 
 impl Job for DeliverMessage {
@@ -39,7 +41,7 @@ impl Job for DeliverMessage {
         if !lease.holds() {
             return not_held();
         }
-        let opened = match ctx.notify.take_up(self.delivery_id, ctx.now()).await {
+        let opened = match ctx.notify.take_up(self.delivery_id, self.created_at, ctx.now()).await {
             Ok(Some(opened)) if opened.state == State::Sending.name() => opened,
             Ok(_) => return Verdict::Done,
             Err(error) => return error.into(),

@@ -186,7 +186,7 @@ pub struct Order {
 pub fn rows(now: DateTime<Utc>, client: &Client, order: Order) -> Result<(store::NewDelivery, NewJob)> {
     let delivery_id = id::unguessable();
     let terms = Terms { expires_at: Some(order.expires_at), ..Terms::of(client) };
-    let job = job::row(now, &DeliverMessage { delivery_id }, terms)?;
+    let job = job::row(now, &DeliverMessage { delivery_id, created_at: now }, terms)?;
     let delivery = store::NewDelivery {
         delivery_id,
         created_at: now,

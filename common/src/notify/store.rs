@@ -131,6 +131,7 @@ pub async fn open(
     db: impl PgExecutor<'_>,
     now: DateTime<Utc>,
     ids: &[Uuid],
+    created: &[DateTime<Utc>],
     sms: Option<&str>,
     email: Option<&str>,
 ) -> Sql<Vec<Opened>> {
@@ -140,22 +141,23 @@ pub async fn open(
                SELECT d.delivery_id, d.created_at, c.key_id, c.nonce, c.identifier,
                       c.purpose AS challenge_purpose, c.digits,
                       (CASE WHEN c.used_at IS NOT NULL AND d.attempts > 0 THEN 'delivered'
-                            WHEN c.used_at IS NOT NULL OR d.expires_at <= $2
+                            WHEN c.used_at IS NOT NULL OR d.expires_at <= $3
                                  OR (d.kind = 'otp_code' AND c.challenge_id IS NULL) THEN 'expired'
                             WHEN NOT d.sends THEN 'accepted'
                             ELSE 'sending' END)::delivery_state AS next
-               FROM unnest($1::uuid[]) AS asked(id)
-               CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.delivery_id = asked.id LIMIT 1) d
+               FROM unnest($1::uuid[], $2::timestamptz[]) AS asked(id, at)
+               CROSS JOIN LATERAL (SELECT * FROM deliveries d
+                                   WHERE d.delivery_id = asked.id AND d.created_at = asked.at LIMIT 1) d
                LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
                WHERE coalesce(d.state IN ('queued', 'sending', 'unknown'), false)
            ), opened AS (
                UPDATE deliveries d
                SET state = f.next,
-                   opened_at = coalesce(d.opened_at, $2),
+                   opened_at = coalesce(d.opened_at, $3),
                    attempts = CASE WHEN f.next = 'sending' THEN d.attempts + 1 ELSE d.attempts END,
-                   provider = CASE WHEN f.next <> 'sending' THEN d.provider WHEN d.channel = 'sms' THEN $3 ELSE $4 END,
-                   accepted_at = CASE WHEN f.next = 'accepted' THEN $2 ELSE d.accepted_at END,
-                   finished_at = CASE WHEN f.next = 'sending' THEN NULL ELSE $2 END,
+                   provider = CASE WHEN f.next <> 'sending' THEN d.provider WHEN d.channel = 'sms' THEN $4 ELSE $5 END,
+                   accepted_at = CASE WHEN f.next = 'accepted' THEN $3 ELSE d.accepted_at END,
+                   finished_at = CASE WHEN f.next = 'sending' THEN NULL ELSE $3 END,
                    reason = CASE f.next WHEN 'sending' THEN d.reason
                                         WHEN 'delivered' THEN 'its code was used'
                                         WHEN 'accepted' THEN 'nobody has this identifier: nothing is sent'
@@ -168,17 +170,17 @@ pub async fn open(
                          f.challenge_purpose, f.digits
            ), noted AS (
                INSERT INTO delivery_attempts (delivery_id, attempt, step, provider, started_at)
-               SELECT delivery_id, attempts, 0, provider, $2 FROM opened
+               SELECT delivery_id, attempts, 0, provider, $3 FROM opened
                WHERE state = 'sending' AND provider IS NOT NULL
            )
            SELECT delivery_id AS "delivery_id!", created_at AS "created_at!", kind AS "kind!",
                   channel AS "channel!", recipient AS "recipient!", language AS "language!", purpose AS "purpose?",
                   expires_at AS "expires_at!", state::text AS "state!",
-                  attempts AS "attempt!", $2 AS "started_at!",
+                  attempts AS "attempt!", $3 AS "started_at!",
                   key_id AS "key_id?", nonce AS "nonce?", identifier AS "identifier?",
                   challenge_purpose AS "challenge_purpose?", digits AS "digits?"
            FROM opened"#,
-        ids, now, sms, email,
+        ids, created, now, sms, email,
     )
     .fetch_all(db)
     .await
@@ -236,12 +238,15 @@ pub async fn close(db: impl PgExecutor<'_>, now: DateTime<Utc>, ends: &[Closed])
                AND a.started_at = e.started_at
          )
          UPDATE deliveries d
-         SET state = CASE WHEN d.state = 'sending' THEN e.state::delivery_state ELSE d.state END,
+         SET state = CASE WHEN d.state = 'sending' AND d.attempts = e.attempt THEN e.state::delivery_state
+                          -- a try that ends late: what a provider took is taken, all else is the later try's to say
+                          WHEN d.state IN ('queued', 'sending', 'unknown') AND e.outcome = 'accepted' THEN 'accepted'
+                          ELSE d.state END,
              provider = nullif(e.provider, ''),
              provider_id = coalesce(e.provider_id, d.provider_id),
-             reason = CASE WHEN d.state = 'sending' THEN e.reason ELSE d.reason END,
+             reason = CASE WHEN d.state = 'sending' AND d.attempts = e.attempt THEN e.reason ELSE d.reason END,
              accepted_at = CASE WHEN e.outcome = 'accepted' THEN coalesce(d.accepted_at, $11) ELSE d.accepted_at END,
-             finished_at = CASE WHEN e.state IN ('failed', 'expired') THEN $11 ELSE d.finished_at END
+             finished_at = CASE WHEN d.attempts = e.attempt AND e.state IN ('failed', 'expired') THEN $11 ELSE d.finished_at END
          FROM ended e
          WHERE d.delivery_id = e.delivery_id AND d.created_at = e.created_at",
         &ids, &created, &attempts, &steps, &started, &outcomes as _, &providers as _, &provider_ids as _,

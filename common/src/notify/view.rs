@@ -108,7 +108,9 @@ pub async fn resend(ctx: &Context, delivery_id: Uuid) -> Result<Uuid> {
         return Err(NOT_RESENDABLE.refuse("Its time is over, or it goes to nobody.").into());
     }
     let terms = Terms { expires_at: Some(row.expires_at), request_id: row.request_id, ..Terms::default() };
-    let job_id = job::enqueue(&mut tx, now, &DeliverMessage { delivery_id }, terms).await?;
+    let job_id =
+        job::enqueue(&mut tx, now, &DeliverMessage { delivery_id, created_at: row.created_at }, terms)
+            .await?;
     tx.commit().await?;
     ctx.wake.queue(DeliverMessage::QUEUE);
     Ok(job_id)

@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and looks at rows by statements of its own"
 )]
@@ -12,14 +13,20 @@ mod support;
 mod budgets;
 mod codes;
 mod edges;
+mod engine;
+mod engine_model;
 mod enumeration;
+mod guards;
+mod guards_redis;
 mod idempotency;
 mod input;
+mod ledger;
 mod limits;
 mod mail;
 mod messages;
 mod outage;
 mod receipts;
+mod schedules;
 mod secrecy;
 mod settings;
 mod webhooks;

@@ -1,20 +1,23 @@
 //! What is fed in, and where deliveries go.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use keryu_common::auth::otp;
 use keryu_common::job::store::NewJob;
 use keryu_common::job::{self, Noop, Terms, store};
-use keryu_common::auth::otp;
-use keryu_common::{Context, id, notify};
+use keryu_common::{Context, id};
+use uuid::Uuid;
 
 use super::{Ask, Kind};
 
@@ -30,8 +33,8 @@ async fn batch(ctx: &Context, kind: Kind, count: usize) -> anyhow::Result<Vec<Ne
         }
         Kind::Deliver => {
             let mut jobs = Vec::with_capacity(count);
-            for delivery_id in otp::sample::deliveries(ctx, count).await? {
-                jobs.push(job::row(now, &notify::DeliverMessage { delivery_id }, Terms::default())?);
+            for job in otp::sample::deliveries(ctx, count).await? {
+                jobs.push(job::row(now, &job, Terms::default())?);
             }
             jobs
         }
@@ -75,8 +78,11 @@ async fn one(ctx: &Context, job: &NewJob) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// When each job's transaction had committed, as the enqueuer saw it.
+pub type Commits = HashMap<Uuid, DateTime<Utc>>;
+
 /// One by one, evenly spaced, while the worker runs. Answers with the rate reached.
-pub async fn paced(ctx: &Context, ask: &Ask, rate: f64) -> anyhow::Result<f64> {
+pub async fn paced(ctx: &Context, ask: &Ask, rate: f64) -> anyhow::Result<(f64, Commits)> {
     let mut prepared = Vec::new();
     while prepared.len() < ask.jobs {
         prepared.extend(batch(ctx, ask.kind, BATCH.min(ask.jobs - prepared.len())).await?);
@@ -94,13 +100,14 @@ pub async fn paced(ctx: &Context, ask: &Ask, rate: f64) -> anyhow::Result<f64> {
             (job.job_id, job.created_at, job.run_at) = (id::ordered(now), now, now);
             one(&ctx, &job).await?;
             ctx.wake.queue(queue);
-            anyhow::Ok(())
+            anyhow::Ok((job.job_id, ctx.now()))
         });
     }
+    let mut commits = Commits::new();
     while let Some(done) = running.join_next().await {
-        done??;
+        commits.extend([done??]);
     }
-    Ok(ask.jobs as f64 / began.elapsed().as_secs_f64())
+    Ok((ask.jobs as f64 / began.elapsed().as_secs_f64(), commits))
 }
 
 /// Where deliveries go: counts what it accepts.

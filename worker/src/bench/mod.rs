@@ -5,9 +5,9 @@ mod figures;
 mod load;
 
 use clap::{Args, ValueEnum};
-use keryu_common::Context;
 use keryu_common::config::Config;
 use keryu_common::job::{Queue, store};
+use keryu_common::{Context, database};
 use serde::Serialize;
 
 /// Slots with which one worker process drained the most (docs/benchmarks.md).
@@ -72,15 +72,19 @@ pub async fn run(config: Config, ask: Ask) -> anyhow::Result<()> {
     let sink = load::Sink::start(ask.sink.clone()).await?;
     let enqueue_per_s;
     let worker;
+    let mut commits = load::Commits::new();
     if let Some(rate) = ask.rate {
+        tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
         worker = child::Worker::start(&ctx, &ask, &sink).await?;
-        enqueue_per_s = load::paced(&ctx, &ask, rate).await?;
+        (enqueue_per_s, commits) = load::paced(&ctx, &ask, rate).await?;
     } else {
         enqueue_per_s = load::at_once(&ctx, &ask).await?;
         worker = child::Worker::start(&ctx, &ask, &sink).await?;
     }
     figures::wait_until_idle(&ctx, &ask).await?;
-    let line = figures::measure(&ctx, &ask, began, enqueue_per_s, worker.peak_rss_mb(), sink.count()).await?;
+    let line =
+        figures::measure(&ctx, &ask, began, enqueue_per_s, &commits, worker.peak_rss_mb(), sink.count())
+            .await?;
     worker.stop().await?;
     println!("{}", serde_json::to_string(&line)?);
     line.check(&ask)

@@ -140,7 +140,8 @@ impl Budget {
         {
             return Err(COOLDOWN.refuse_for("A code was sent a moment ago.", until(now, last + cooldown)));
         }
-        let (hour_started_at, hour_sent) = window(self.hour_started_at, self.hour_sent, TimeDelta::hours(1), now);
+        let (hour_started_at, hour_sent) =
+            window(self.hour_started_at, self.hour_sent, TimeDelta::hours(1), now);
         let (day_started_at, day_sent) = window(self.day_started_at, self.day_sent, TimeDelta::days(1), now);
         if day_sent >= config.per_day {
             let end = day_started_at + TimeDelta::days(1);
@@ -175,7 +176,10 @@ impl Tries {
     /// Why no code is compared any more.
     pub(super) fn refuse(&self, now: DateTime<Utc>, config: &Config) -> Option<Refusal> {
         if self.wrong_in_row >= config.tries_in_a_row {
-            return Some(LOCKED.refuse_for("Too many wrong codes in a row for this identifier.", Duration::from_secs(3600)));
+            return Some(LOCKED.refuse_for(
+                "Too many wrong codes in a row for this identifier.",
+                Duration::from_secs(3600),
+            ));
         }
         let (started, tries) = self.window(now);
         (tries >= config.tries_per_hour).then(|| {
@@ -218,7 +222,12 @@ mod tests {
         let config = config();
         let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().expect("time");
         let mut budget = Budget {
-            last_sent_at: None, hour_started_at: start, hour_sent: 0, day_started_at: start, day_sent: 0, user_id: None,
+            last_sent_at: None,
+            hour_started_at: start,
+            hour_sent: 0,
+            day_started_at: start,
+            day_sent: 0,
+            user_id: None,
         };
         let (mut now, mut sent) = (start, Vec::new());
         while now < start + TimeDelta::hours(23) {
@@ -226,12 +235,17 @@ mod tests {
                 Ok(spent) => {
                     sent.push(now);
                     budget = Budget {
-                        last_sent_at: Some(spent.sent_at), hour_started_at: spent.hour_started_at,
-                        hour_sent: spent.hour_sent, day_started_at: spent.day_started_at,
-                        day_sent: spent.day_sent, user_id: None,
+                        last_sent_at: Some(spent.sent_at),
+                        hour_started_at: spent.hour_started_at,
+                        hour_sent: spent.hour_sent,
+                        day_started_at: spent.day_started_at,
+                        day_sent: spent.day_sent,
+                        user_id: None,
                     };
                 }
-                Err(refusal) => now += TimeDelta::from_std(refusal.retry_after.expect("when")).expect("delta"),
+                Err(refusal) => {
+                    now += TimeDelta::from_std(refusal.retry_after.expect("when")).expect("delta")
+                }
             }
         }
         assert_eq!(sent.len(), 20);

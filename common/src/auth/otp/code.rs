@@ -34,8 +34,8 @@ pub fn code(keys: &Keyring, seed: &Seed) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::code as code_of;
+    use super::*;
 
     fn ring(id: &str, byte: u8) -> Keyring {
         let hex: String = (0..32).map(|n| format!("{:02x}", byte.wrapping_add(n))).collect();
@@ -61,12 +61,15 @@ mod tests {
         assert_eq!(first, code(&seed()), "retries carry the same code");
         // over many nonces each change changes nearly every code
         let differs = |change: &dyn Fn(&mut Seed)| {
-            (0..200_u8).filter(|n| {
-                let mut one = Seed { nonce: vec![*n; 16], ..seed() };
-                let before = code(&one);
-                change(&mut one);
-                before != code(&one)
-            }).count() >= 195
+            (0..200_u8)
+                .filter(|n| {
+                    let mut one = Seed { nonce: vec![*n; 16], ..seed() };
+                    let before = code(&one);
+                    change(&mut one);
+                    before != code(&one)
+                })
+                .count()
+                >= 195
         };
         assert!(differs(&|s| s.purpose = "register".into()));
         assert!(differs(&|s| s.identifier = "bob@example.org".into()));

@@ -1,18 +1,18 @@
 //! Made-up codes on their way, for `keryu-worker bench`: the rows a request writes, in bulk.
 
 use chrono::TimeDelta;
-use uuid::Uuid;
 
 use super::store;
 use crate::context::Context;
 use crate::error::Result;
+use crate::notify::DeliverMessage;
 use crate::{id, secret};
 
-/// Inserts open deliveries of codes to made-up numbers, without their jobs. Answers with their ids.
+/// Inserts open deliveries of codes to made-up numbers, without their jobs. Answers with what their jobs would be.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn deliveries(ctx: &Context, count: usize) -> Result<Vec<Uuid>> {
+pub async fn deliveries(ctx: &Context, count: usize) -> Result<Vec<DeliverMessage>> {
     let now = ctx.now();
     let sample: Vec<store::Sample> = (0..count)
         .map(|n| store::Sample {
@@ -24,5 +24,5 @@ pub async fn deliveries(ctx: &Context, count: usize) -> Result<Vec<Uuid>> {
         .collect();
     let expires_at = now + TimeDelta::hours(1);
     store::insert_sample(&ctx.db, &sample, ctx.config.keys.current(), now, expires_at).await?;
-    Ok(sample.iter().map(|row| row.delivery_id).collect())
+    Ok(sample.iter().map(|row| DeliverMessage { delivery_id: row.delivery_id, created_at: now }).collect())
 }

@@ -1,5 +1,7 @@
 //! The SQL of codes: one statement a function, rows out, no decisions.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -57,66 +59,144 @@ impl Challenge {
     }
 }
 
-/// Locks an identifier's sends, known or not, so that two taps count as two; and says who has proved it.
-pub async fn lock_budget(tx: &mut PgConnection, hash: &[u8], now: DateTime<Utc>, identifier: &Identifier) -> Sql<Budget> {
-    let (email, phone) = match identifier {
-        Identifier::Email(text) => (Some(text), None),
-        Identifier::Phone(text) => (None, Some(text)),
-    };
-    sqlx::query_as!(
-        Budget,
-        "INSERT INTO identifier_budgets AS b (identifier_hash, hour_started_at, day_started_at, touched_at)
-         VALUES ($1, $2, $2, $2)
-         ON CONFLICT (identifier_hash) DO UPDATE SET touched_at = excluded.touched_at
-         RETURNING last_sent_at, hour_started_at, hour_sent, day_started_at, day_sent,
-                   coalesce((SELECT user_id FROM users
-                             WHERE email = $3 AND email_verified_at IS NOT NULL AND status <> 'deleted'),
-                            (SELECT user_id FROM users
-                             WHERE phone_number = $4 AND phone_verified_at IS NOT NULL AND status <> 'deleted')
-                   ) AS user_id",
-        hash, now, email, phone,
-    )
-    .fetch_one(tx)
-    .await
+/// A granted request: everything it writes.
+pub struct Granted<'a> {
+    pub hash: &'a [u8],
+    pub spent: Spent,
+    pub challenge: NewChallenge,
+    pub line: Line<'a>,
+    pub delivery: NewDelivery,
+    pub job: NewJob,
 }
 
-/// Everything a granted request writes, in one statement: the counters, the challenge, the audit line,
-/// the delivery and its job. One round trip in place of five is what a request's rate hangs on.
-pub async fn insert_request(
-    tx: &mut PgConnection, hash: &[u8], spent: &Spent, challenge: &NewChallenge, line: &Line<'_>,
-    delivery: &NewDelivery, job: &NewJob,
-) -> Sql<()> {
+/// Locks the sends of distinct identifiers, known or not, in one order for all, so that two taps count as
+/// two; and says who has proved each. By hash.
+pub async fn lock_budgets(
+    tx: &mut PgConnection,
+    hashes: &[&[u8]],
+    identifiers: impl Iterator<Item = &Identifier>,
+    now: DateTime<Utc>,
+) -> Sql<HashMap<Vec<u8>, Budget>> {
+    let (emails, phones): (Vec<Option<&str>>, Vec<Option<&str>>) = identifiers
+        .map(|identifier| match identifier {
+            Identifier::Email(text) => (Some(text.as_str()), None),
+            Identifier::Phone(text) => (None, Some(text.as_str())),
+        })
+        .unzip();
+    let rows = sqlx::query!(
+        r#"WITH asked AS (
+               SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[]) AS a(hash, email, phone)
+           ), locked AS (
+               INSERT INTO identifier_budgets AS b (identifier_hash, hour_started_at, day_started_at, touched_at)
+               SELECT hash, $4, $4, $4 FROM asked ORDER BY hash
+               ON CONFLICT (identifier_hash) DO UPDATE SET touched_at = excluded.touched_at
+               RETURNING identifier_hash, last_sent_at, hour_started_at, hour_sent, day_started_at, day_sent
+           )
+           SELECT l.identifier_hash AS "hash!", l.last_sent_at, l.hour_started_at AS "hour_started_at!",
+                  l.hour_sent AS "hour_sent!", l.day_started_at AS "day_started_at!", l.day_sent AS "day_sent!",
+                  coalesce((SELECT user_id FROM users
+                            WHERE email = a.email AND email_verified_at IS NOT NULL AND status <> 'deleted'),
+                           (SELECT user_id FROM users
+                            WHERE phone_number = a.phone AND phone_verified_at IS NOT NULL AND status <> 'deleted')
+                  ) AS user_id
+           FROM locked l JOIN asked a ON a.hash = l.identifier_hash"#,
+        hashes as _, &emails as _, &phones as _, now,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let budget = Budget {
+                last_sent_at: row.last_sent_at,
+                hour_started_at: row.hour_started_at,
+                hour_sent: row.hour_sent,
+                day_started_at: row.day_started_at,
+                day_sent: row.day_sent,
+                user_id: row.user_id,
+            };
+            (row.hash, budget)
+        })
+        .collect())
+}
+
+/// Everything granted requests write, in one statement: the counters, the challenges, the audit lines,
+/// the deliveries and their jobs.
+pub async fn insert_requests(tx: &mut PgConnection, now: DateTime<Utc>, rows: &[Granted<'_>]) -> Sql<()> {
+    fn all<'a, T>(rows: &'a [Granted<'a>], field: impl Fn(&'a Granted<'a>) -> T) -> Vec<T> {
+        rows.iter().map(field).collect()
+    }
+    let Some(like) = rows.first() else { return Ok(()) };
     sqlx::query!(
-        "WITH budget AS (
-             UPDATE identifier_budgets SET last_sent_at = $2, hour_started_at = $3, hour_sent = $4,
-                                           day_started_at = $5, day_sent = $6
-             WHERE identifier_hash = $1
+        "WITH rows AS (
+             SELECT * FROM unnest($9::bytea[], $10::timestamptz[], $11::int[], $12::timestamptz[], $13::int[],
+                 $14::uuid[], $15::text[], $16::text[], $17::text[], $18::uuid[], $19::bytea[], $20::text[],
+                 $21::timestamptz[], $22::uuid[], $23::jsonb[], $24::text[], $25::text[], $26::text[],
+                 $27::uuid[], $28::text[], $29::text[], $30::bool[], $31::text[], $32::uuid[], $33::jsonb[],
+                 $34::timestamptz[])
+             AS r(hash, hour_started_at, hour_sent, day_started_at, day_sent,
+                  challenge_id, purpose, channel, identifier, user_id, nonce, client,
+                  expires_at, audit_id, details, ip, user_agent, request_id,
+                  delivery_id, message, language, sends, traceparent, job_id, payload, run_at)
+         ), budget AS (
+             UPDATE identifier_budgets b SET last_sent_at = $1, hour_started_at = r.hour_started_at,
+                 hour_sent = r.hour_sent, day_started_at = r.day_started_at, day_sent = r.day_sent
+             FROM rows r WHERE b.identifier_hash = r.hash
          ), challenge AS (
              INSERT INTO challenges (challenge_id, purpose, channel, identifier, user_id, key_id, nonce, digits,
                                      client, created_at, expires_at)
-             VALUES ($7, $8, $9, $10, $11, $12, $13, $14, $15, $2, $16)
+             SELECT challenge_id, purpose, channel, identifier, user_id, $2, nonce, $3, client, $1, expires_at
+             FROM rows
          ), line AS (
-             INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details, ip_address, user_agent, request_id)
-             VALUES ($17, $2, $18, $19, $20, $21, $22, $23, $24)
+             INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details, ip_address, user_agent,
+                                request_id)
+             SELECT audit_id, $1, 'otp.requested', 'identifier', encode(hash, 'hex'), details, ip, user_agent,
+                    request_id FROM rows
          ), delivery AS (
              INSERT INTO deliveries (delivery_id, created_at, kind, channel, recipient, language, user_id,
                                      challenge_id, purpose, sends, state, expires_at, request_id, traceparent)
-             VALUES ($25, $2, $26, $9, $10, $27, $11, $7, $8, $28, 'queued', $16, $24, $29)
+             SELECT delivery_id, $1, message, channel, identifier, language, user_id, challenge_id, purpose, sends,
+                    'queued', expires_at, request_id, traceparent FROM rows
          )
          INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload,
                            run_at, expires_at, created_at, request_id, traceparent)
-         VALUES ($30, $31, $32, $33, $34,
-                 CASE WHEN $37::timestamptz <= $2::timestamptz THEN 'available' ELSE 'scheduled' END::job_state,
-                 $37 <= $2, $35, $36, $37, $16, $2, $24, $29)",
-        hash, spent.sent_at, spent.hour_started_at, spent.hour_sent, spent.day_started_at, spent.day_sent,
-        challenge.challenge_id, challenge.purpose, challenge.channel.name(), challenge.identifier,
-        challenge.user_id, challenge.key_id, &challenge.nonce, challenge.digits, challenge.client,
-        challenge.expires_at,
-        id::ordered(line.at), line.action, line.entity_type, line.entity_id, line.details,
-        line.client.ip.to_string(), line.client.user_agent, line.client.request_id,
-        delivery.delivery_id, delivery.kind, delivery.language, delivery.sends, delivery.traceparent,
-        job.job_id, job.kind, job.version, job.queue.name(), job.priority, job.max_attempts, job.payload,
-        job.run_at,
+         SELECT job_id, $4, $5, $6, $7, CASE WHEN run_at <= $1 THEN 'available' ELSE 'scheduled' END::job_state,
+                run_at <= $1, $8, payload, run_at, expires_at, $1, request_id, traceparent
+         FROM rows",
+        now,
+        like.challenge.key_id,
+        like.challenge.digits,
+        like.job.kind,
+        like.job.version,
+        like.job.queue.name(),
+        like.job.priority,
+        like.job.max_attempts,
+        &all(rows, |r| r.hash) as _,
+        &all(rows, |r| r.spent.hour_started_at),
+        &all(rows, |r| r.spent.hour_sent),
+        &all(rows, |r| r.spent.day_started_at),
+        &all(rows, |r| r.spent.day_sent),
+        &all(rows, |r| r.challenge.challenge_id),
+        &all(rows, |r| r.challenge.purpose) as _,
+        &all(rows, |r| r.challenge.channel.name()) as _,
+        &all(rows, |r| r.challenge.identifier.as_str()) as _,
+        &all(rows, |r| r.challenge.user_id) as _,
+        &all(rows, |r| r.challenge.nonce.as_slice()) as _,
+        &all(rows, |r| r.challenge.client.as_str()) as _,
+        &all(rows, |r| r.challenge.expires_at),
+        &all(rows, |_| id::ordered(now)),
+        &all(rows, |r| &r.line.details) as _,
+        &all(rows, |r| r.line.client.ip.to_string()),
+        &all(rows, |r| r.line.client.user_agent.as_deref()) as _,
+        &all(rows, |r| r.line.client.request_id.as_str()) as _,
+        &all(rows, |r| r.delivery.delivery_id),
+        &all(rows, |r| r.delivery.kind) as _,
+        &all(rows, |r| r.delivery.language.as_str()) as _,
+        &all(rows, |r| r.delivery.sends),
+        &all(rows, |r| r.delivery.traceparent.as_deref()) as _,
+        &all(rows, |r| r.job.job_id),
+        &all(rows, |r| &r.job.payload) as _,
+        &all(rows, |r| r.job.run_at),
     )
     .execute(tx)
     .await?;
@@ -126,7 +206,12 @@ pub async fn insert_request(
 /// Whether the day's text messages are below both caps; if so, `count` more are spent, else none. The
 /// same rows are written either way. Sharded, so that no row is hot.
 pub async fn spend_sms(
-    tx: &mut PgConnection, now: DateTime<Utc>, prefix: &str, shard: i16, caps: SmsCaps, count: i32,
+    tx: &mut PgConnection,
+    now: DateTime<Utc>,
+    prefix: &str,
+    shard: i16,
+    caps: SmsCaps,
+    count: i32,
 ) -> Sql<bool> {
     sqlx::query_scalar!(
         r#"WITH found AS (
@@ -174,7 +259,10 @@ pub async fn list_challenges(tx: &mut PgConnection, proof: &Proof, client: &str)
          WHERE identifier = $1 AND purpose = $2
            AND (challenge_id = $3 OR ($3::uuid IS NULL AND client = $4))
          ORDER BY created_at DESC LIMIT 20",
-        proof.identifier.as_str(), proof.purpose.name(), proof.challenge_id, client,
+        proof.identifier.as_str(),
+        proof.purpose.name(),
+        proof.challenge_id,
+        client,
     )
     .fetch_all(tx)
     .await
@@ -182,7 +270,11 @@ pub async fn list_challenges(tx: &mut PgConnection, proof: &Proof, client: &str)
 
 /// Uses a challenge up and stores the token's hash; the identifier's row of failures ends.
 pub async fn insert_token(
-    tx: &mut PgConnection, hash: &[u8], token_hash: &[u8], challenge: &Challenge, now: DateTime<Utc>,
+    tx: &mut PgConnection,
+    hash: &[u8],
+    token_hash: &[u8],
+    challenge: &Challenge,
+    now: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Sql<()> {
     sqlx::query!(
@@ -203,7 +295,11 @@ pub async fn insert_token(
 
 /// A wrong try: on the identifier, on identifier and client, and on the challenge if one was named.
 pub async fn count_wrong_try(
-    tx: &mut PgConnection, hash: &[u8], client: &str, hour_started_at: DateTime<Utc>, challenge_id: Option<Uuid>,
+    tx: &mut PgConnection,
+    hash: &[u8],
+    client: &str,
+    hour_started_at: DateTime<Utc>,
+    challenge_id: Option<Uuid>,
 ) -> Sql<()> {
     sqlx::query!(
         "WITH row AS (
@@ -215,7 +311,10 @@ pub async fn count_wrong_try(
          ON CONFLICT (identifier_hash, client) DO UPDATE SET
              tries = CASE WHEN w.hour_started_at = excluded.hour_started_at THEN w.tries + 1 ELSE 1 END,
              hour_started_at = excluded.hour_started_at",
-        hash, client, hour_started_at, challenge_id,
+        hash,
+        client,
+        hour_started_at,
+        challenge_id,
     )
     .execute(tx)
     .await?;
@@ -233,7 +332,11 @@ pub struct Sample {
 
 /// Challenges and deliveries for `bench`.
 pub async fn insert_sample(
-    db: &sqlx::PgPool, rows: &[Sample], key_id: &str, now: DateTime<Utc>, expires_at: DateTime<Utc>,
+    db: &sqlx::PgPool,
+    rows: &[Sample],
+    key_id: &str,
+    now: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
 ) -> Sql<()> {
     let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
     let challenges: Vec<Uuid> = rows.iter().map(|row| row.challenge_id).collect();

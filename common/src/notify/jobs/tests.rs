@@ -1,9 +1,13 @@
 use super::*;
 
 #[test]
-fn the_payload_of_version_1_is_an_id_and_nothing_else() {
-    let job = DeliverMessage { delivery_id: Uuid::from_u128(7) };
-    let payload = serde_json::json!({ "delivery_id": "00000000-0000-0000-0000-000000000007" });
+fn the_payload_of_version_1_names_a_row_and_nothing_else() {
+    let created_at = DateTime::from_timestamp_micros(1_767_225_600_000_001).expect("time");
+    let job = DeliverMessage { delivery_id: Uuid::from_u128(7), created_at };
+    let payload = serde_json::json!({
+        "delivery_id": "00000000-0000-0000-0000-000000000007",
+        "created_at": "2026-01-01T00:00:00.000001Z",
+    });
     assert_eq!(serde_json::to_value(&job).expect("payload"), payload);
     assert_eq!(serde_json::from_value::<DeliverMessage>(payload).expect("job"), job);
     assert_eq!(DeliverMessage::VERSION, 1);

@@ -3,17 +3,22 @@
 
 pub mod command;
 pub mod dump;
+pub mod engine;
 pub mod folder;
 pub mod gateway;
+pub mod kinds;
 pub mod mailserver;
+pub mod own;
 pub mod process;
 pub mod product;
 pub mod twilio;
 pub mod world;
 
+pub use engine::Engine;
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use mailserver::MailServer;
+pub use own::Own;
 pub use product::Product;
 pub use twilio::Twilio;
 pub use world::World;

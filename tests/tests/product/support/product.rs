@@ -99,13 +99,24 @@ impl Product {
     }
 
     /// Hands a code in: status and body.
-    pub async fn verify(&self, identifier: &str, purpose: &str, otp: &str, challenge: Option<&str>) -> (u16, Value) {
+    pub async fn verify(
+        &self,
+        identifier: &str,
+        purpose: &str,
+        otp: &str,
+        challenge: Option<&str>,
+    ) -> (u16, Value) {
         read(self.try_code(identifier, purpose, otp, challenge, &[]).await).await
     }
 
     /// Hands a code in with header fields: the whole answer.
     pub async fn try_code(
-        &self, identifier: &str, purpose: &str, otp: &str, challenge: Option<&str>, fields: &[(&str, &str)],
+        &self,
+        identifier: &str,
+        purpose: &str,
+        otp: &str,
+        challenge: Option<&str>,
+        fields: &[(&str, &str)],
     ) -> Response {
         let mut body = json!({ "identifier": identifier, "purpose": purpose, "otp": otp });
         if let Some(challenge) = challenge {
@@ -137,7 +148,8 @@ impl Product {
 
     /// Nothing is left to be done: every test that drains ends with this.
     pub async fn assert_nothing_left(&self) {
-        let left = self.world.count("SELECT count(*) FROM jobs WHERE state NOT IN ('discarded', 'scheduled')").await;
+        let left =
+            self.world.count("SELECT count(*) FROM jobs WHERE state NOT IN ('discarded', 'scheduled')").await;
         assert_eq!(left, 0, "jobs were left over");
     }
 }

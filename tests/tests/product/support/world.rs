@@ -107,24 +107,33 @@ async fn template(options: &PgConnectOptions, admin: &mut PgConnection) -> Strin
     for step in database::MIGRATIONS.iter() {
         all.extend_from_slice(&step.checksum);
     }
-    let name = format!("keryu_template_{}", &keryu_common::secret::hex(&keryu_common::secret::sha256(&all))[..16]);
+    let name =
+        format!("keryu_template_{}", &keryu_common::secret::hex(&keryu_common::secret::sha256(&all))[..16]);
     // test processes run side by side, and one of them makes it
-    sqlx::query("SELECT pg_advisory_lock(hashtext('keryu.template'))").execute(&mut *admin).await.expect("lock");
-    let made: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1 AND datistemplate)")
-        .bind(&name)
-        .fetch_one(&mut *admin)
+    sqlx::query("SELECT pg_advisory_lock(hashtext('keryu.template'))")
+        .execute(&mut *admin)
         .await
-        .expect("template");
+        .expect("lock");
+    let made: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1 AND datistemplate)")
+            .bind(&name)
+            .fetch_one(&mut *admin)
+            .await
+            .expect("template");
     if !made {
         for sql in [format!("DROP DATABASE IF EXISTS {name}"), format!("CREATE DATABASE {name}")] {
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *admin).await.expect("template");
         }
-        let mut inside = PgConnection::connect_with(&options.clone().database(&name)).await.expect("template");
+        let mut inside =
+            PgConnection::connect_with(&options.clone().database(&name)).await.expect("template");
         database::MIGRATIONS.run(&mut inside).await.expect("migrations");
         inside.close().await.expect("close");
         let mark = format!("ALTER DATABASE {name} WITH is_template true");
         sqlx::query(sqlx::AssertSqlSafe(mark)).execute(&mut *admin).await.expect("template");
     }
-    sqlx::query("SELECT pg_advisory_unlock(hashtext('keryu.template'))").execute(admin).await.expect("unlock");
+    sqlx::query("SELECT pg_advisory_unlock(hashtext('keryu.template'))")
+        .execute(admin)
+        .await
+        .expect("unlock");
     name
 }
