@@ -132,7 +132,7 @@ impl Run {
             let pair =
                 some.iter().find(|(id, push)| self.model.pushed.get(id) == Some(push) && *id == job.job_id);
             assert!(pair.is_some(), "claimed by a number that no longer counts");
-            let known = self.model.jobs.get_mut(&job.job_id).unwrap();
+            let known = self.model.jobs.get_mut(&job.job_id).expect("a known job");
             assert_eq!(known.state, "available");
             (known.state, known.attempt, known.lease, known.binds) =
                 ("running", known.attempt + 1, Some(lease), false);
@@ -147,7 +147,10 @@ impl Run {
             assert!(!(due && may), "{id} could have been claimed");
             if due {
                 // as a runner does with what it could not claim
-                assert_eq!(store::unpush(&self.engine.ctx.db, &[id], &[push]).await.unwrap(), 1);
+                assert_eq!(
+                    store::unpush(&self.engine.ctx.db, &[id], &[push]).await.expect("the ledger answers"),
+                    1
+                );
                 self.model.pushed.remove(&id);
             }
         }
@@ -163,7 +166,7 @@ impl Run {
     fn claim_to(&mut self, known: &Known) -> (Uuid, i16, bool) {
         let stale = self.dice.roll(4) == 0;
         let attempt = known.attempt - i16::from(stale);
-        (known.lease.unwrap(), attempt, !stale)
+        (known.lease.expect("it runs"), attempt, !stale)
     }
 
     async fn finish(&mut self) -> String {
@@ -171,7 +174,7 @@ impl Run {
         let (lease, attempt, counts) = self.claim_to(&known);
         assert_eq!(self.engine.finish(lease, id, attempt).await, counts);
         if counts {
-            let job = self.model.jobs.get_mut(&id).unwrap();
+            let job = self.model.jobs.get_mut(&id).expect("a known job");
             (job.state, job.lease) = ("completed", None);
         }
         format!("finish {id} {counts}")
@@ -183,7 +186,7 @@ impl Run {
         assert_eq!(self.engine.set_back(lease, id, attempt, Duration::from_secs(5)).await, counts);
         if counts {
             let free = known.unique.as_ref().is_some_and(|key| self.model.holder(key).is_none());
-            let job = self.model.jobs.get_mut(&id).unwrap();
+            let job = self.model.jobs.get_mut(&id).expect("a known job");
             (job.state, job.lease, job.binds) = ("retryable", None, free);
         }
         format!("fail {id} {counts}")
@@ -193,10 +196,12 @@ impl Run {
     async fn lose_worker(&mut self) -> String {
         let Some(lease) = self.dice.pick(&self.model.leases) else { return self.new_worker().await };
         self.model.leases.retain(|one| *one != lease);
-        store::delete_lease(&self.engine.ctx.db, lease).await.unwrap();
-        let mut session = self.engine.ctx.db.acquire().await.unwrap();
+        store::delete_lease(&self.engine.ctx.db, lease).await.expect("the ledger answers");
+        let mut session = self.engine.ctx.db.acquire().await.expect("the ledger answers");
         let (now, queue) = (self.engine.ctx.now(), keryu_common::job::Queue::Default);
-        store::reap(&mut session, queue, now, now - Duration::from_secs(86_400)).await.unwrap();
+        store::reap(&mut session, queue, now, now - Duration::from_secs(86_400))
+            .await
+            .expect("the ledger answers");
         for job in self.model.jobs.values_mut().filter(|job| job.lease == Some(lease)) {
             (job.state, job.lease) = ("available", None);
         }
@@ -216,9 +221,9 @@ impl Run {
         }
         // what failed comes due; a key that somebody younger holds ends it
         self.engine.advance(Duration::from_secs(6));
-        let mut session = self.engine.ctx.db.acquire().await.unwrap();
-        store::supersede(&mut session, self.engine.ctx.now()).await.unwrap();
-        store::promote_due(&mut session, self.engine.ctx.now(), 100).await.unwrap();
+        let mut session = self.engine.ctx.db.acquire().await.expect("the ledger answers");
+        store::supersede(&mut session, self.engine.ctx.now()).await.expect("the ledger answers");
+        store::promote_due(&mut session, self.engine.ctx.now(), 100).await.expect("the ledger answers");
         let held: Vec<_> = self.model.jobs.values().filter(|job| job.binds).cloned().collect();
         for job in self.model.jobs.values_mut().filter(|job| job.state == "retryable") {
             let superseded =
@@ -236,7 +241,7 @@ impl Run {
         )
         .fetch_all(&self.engine.world.db)
         .await
-        .unwrap();
+        .expect("rows");
         assert_eq!(rows.len(), self.model.jobs.len());
         for (id, state, attempt, lease) in rows {
             let known = &self.model.jobs[&id];

@@ -20,6 +20,7 @@ mod faults;
 mod faults_books;
 mod guards;
 mod guards_redis;
+mod guards_slots;
 mod idempotency;
 mod input;
 mod ledger;

@@ -18,7 +18,7 @@ async fn begin(engine: &Engine, registry: &Registry) {
     // half a minute in, so that no tick is due
     let second = engine.ctx.now().timestamp().rem_euclid(60) as u64;
     engine.advance(Duration::from_secs(90 - second));
-    schedule::register(&engine.ctx, registry.plans()).await.unwrap();
+    schedule::register(&engine.ctx, registry.plans()).await.expect("registered");
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_tick_missed_by_more_than_a_minute_is_skipped_where_the_schedule_says_
     let engine = Engine::new().await;
     let mut registry = Registry::default();
     registry.scheduled::<Note>("hourly", "0 0 * * * *", CatchUp::Skip);
-    schedule::register(&engine.ctx, registry.plans()).await.unwrap();
+    schedule::register(&engine.ctx, registry.plans()).await.expect("registered");
     let second = engine.ctx.now().timestamp().rem_euclid(3600) as u64;
     engine.advance(Duration::from_secs(3600 - second + 61));
     schedule::tick(&engine.ctx, registry.plans()).await.unwrap();
@@ -125,7 +125,7 @@ async fn an_operator_may_change_a_schedule_or_switch_it_off() {
     schedule::tick(&engine.ctx, registry.plans()).await.unwrap();
     assert_eq!(engine.world.count("SELECT count(*) FROM jobs").await, 0);
     engine.world.execute("UPDATE schedules SET enabled = true, expression = '*/10 * * * * *'").await;
-    schedule::register(&engine.ctx, registry.plans()).await.unwrap();
+    schedule::register(&engine.ctx, registry.plans()).await.expect("registered");
     engine.advance(Duration::from_secs(10));
     schedule::tick(&engine.ctx, registry.plans()).await.unwrap();
     assert_eq!(engine.world.count("SELECT count(*) FROM jobs").await, 1, "what the operator set stays");
