@@ -60,6 +60,8 @@ CREATE TABLE jobs (
 
 -- relay: the next rows to push, by priority and age; window and reaper: what is pushed or running
 CREATE INDEX jobs_ready_idx ON jobs (queue, pushed, priority, job_id) WHERE ready;
+-- relay: what waited until its time was over
+CREATE INDEX jobs_expires_idx ON jobs (queue, expires_at) WHERE ready AND NOT pushed AND expires_at IS NOT NULL;
 -- relay: scheduled and retryable rows that came due
 CREATE INDEX jobs_due_idx ON jobs (run_at) WHERE NOT ready;
 -- enqueue: one waiting job per key

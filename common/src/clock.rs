@@ -1,7 +1,7 @@
 //! The one source of time. Production follows Postgres, tests set it; nothing else reads a clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -16,6 +16,7 @@ enum Kind {
     Following {
         start: Instant,
         offset: AtomicI64,
+        led: AtomicBool,
     },
     Fixed(AtomicI64),
 }
@@ -25,7 +26,11 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn system() -> Self {
         let now = Utc::now().timestamp_micros();
-        Self(Arc::new(Kind::Following { start: Instant::now(), offset: AtomicI64::new(now) }))
+        Self(Arc::new(Kind::Following {
+            start: Instant::now(),
+            offset: AtomicI64::new(now),
+            led: AtomicBool::new(false),
+        }))
     }
 
     /// A clock that stands still until [`Clock::advance`], for tests.
@@ -36,7 +41,7 @@ impl Clock {
     /// The present moment.
     pub fn now(&self) -> DateTime<Utc> {
         let micros = match &*self.0 {
-            Kind::Following { start, offset } => {
+            Kind::Following { start, offset, .. } => {
                 offset.load(Ordering::Relaxed).saturating_add(micros(start.elapsed()))
             }
             Kind::Fixed(at) => at.load(Ordering::Relaxed),
@@ -48,12 +53,21 @@ impl Clock {
     /// none. Steps of up to a second back are let be (time never runs backwards by them); a larger one
     /// is a corrected clock and is followed.
     pub fn follow(&self, database: DateTime<Utc>, error: Duration) {
-        if let Kind::Following { start, offset } = &*self.0 {
+        if let Kind::Following { start, offset, led } = &*self.0 {
             let wanted = database.timestamp_micros().saturating_sub(micros(start.elapsed()));
             let ahead = wanted.saturating_sub(offset.load(Ordering::Relaxed));
             if ahead > micros(error) || ahead < -1_000_000 {
                 offset.store(wanted, Ordering::Relaxed);
             }
+            led.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it tells the database's time: what acts on times of rows waits for that.
+    pub fn is_led(&self) -> bool {
+        match &*self.0 {
+            Kind::Following { led, .. } => led.load(Ordering::Acquire),
+            Kind::Fixed(_) => true,
         }
     }
 

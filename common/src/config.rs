@@ -174,9 +174,9 @@ impl Config {
         };
         let config = Self {
             stage,
-            database_url: required(source, "DATABASE_URL"),
-            redis_url: required(source, "REDIS_URL"),
-            pool: source.get("DATABASE_POOL", 8),
+            database_url: required::<sqlx::postgres::PgConnectOptions>(source, "DATABASE_URL"),
+            redis_url: required::<RedisUrl>(source, "REDIS_URL"),
+            pool: pool(source),
             keys: keyring(source, stage),
             worker_listen: source.find("KERYU_WORKER_LISTEN"),
             public_url: public_url(source),
@@ -192,12 +192,32 @@ impl Config {
     }
 }
 
-fn required(source: &mut Source, name: &'static str) -> String {
+/// A URL that must be there and of its kind. Its text may hold a password: the fault does not repeat it.
+fn required<T: FromStr>(source: &mut Source, name: &'static str) -> String {
     let value: Option<String> = source.find(name);
-    value.unwrap_or_else(|| {
-        source.fault(format!("{name} is not set"));
-        String::new()
-    })
+    match &value {
+        None => source.fault(format!("{name} is not set")),
+        Some(text) if text.parse::<T>().is_err() => source.fault(format!("{name} is not such a URL")),
+        Some(_) => {}
+    }
+    value.unwrap_or_default()
+}
+
+struct RedisUrl;
+
+impl FromStr for RedisUrl {
+    type Err = redis::RedisError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        redis::Client::open(text).map(|_| Self)
+    }
+}
+
+fn pool(source: &mut Source) -> u32 {
+    let pool = source.get("DATABASE_POOL", 8);
+    if !(2..=1_000).contains(&pool) {
+        source.fault("DATABASE_POOL: out of range (2 to 1000)");
+    }
+    pool
 }
 
 fn public_url(source: &mut Source) -> String {
@@ -223,7 +243,8 @@ fn keyring(source: &mut Source, stage: Stage) -> Keyring {
     if given.is_none() && stage == Stage::Production {
         source.fault("KERYU_SECRET_KEY is not set (id:hex, 32 bytes or more: openssl rand -hex 32)");
     }
-    let made = || format!("made:{}", hex(&random::<32>()));
+    // an id of its own: another process cannot take its codes for this one's
+    let made = || format!("made-{}:{}", hex(&random::<4>()), hex(&random::<32>()));
     Keyring::parse(&given.unwrap_or_else(made)).unwrap_or_else(|fault| {
         source.fault(format!("KERYU_SECRET_KEY: {fault}"));
         Keyring::parse(&made()).unwrap_or_else(|_| std::process::abort())

@@ -69,10 +69,17 @@ pub async fn follow_clock(db: PgPool, clock: Clock) {
         // somewhere between question and answer it was that time; a slow answer tells it badly
         let half = asked.elapsed() / 2;
         if let Ok(now) = read
-            && half < Duration::from_millis(50)
+            && (half < Duration::from_millis(50) || !clock.is_led())
         {
             clock.follow(now + half, half);
         }
+    }
+}
+
+/// Waits until the clock tells the database's time.
+pub async fn clock_led(clock: &Clock) {
+    while !clock.is_led() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

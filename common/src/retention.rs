@@ -69,8 +69,14 @@ const EXPIRED: &[CleanUp] = &[
 ];
 
 /// Daily: history.
-fn history(keep: Duration) -> [CleanUp; 6] {
+fn history(keep: Duration) -> [CleanUp; 7] {
     [
+        CleanUp {
+            table: "identifier_budgets",
+            key: "identifier_hash",
+            rule: Rule::Rows("touched_at < $1"),
+            keep: 90 * DAY,
+        },
         CleanUp { table: "finished_jobs", key: "job_id", rule: Rule::Partitions("finished_at"), keep },
         CleanUp { table: "jobs", key: "job_id", rule: Rule::Rows("discarded_at < $1"), keep: 30 * DAY },
         CleanUp { table: "ticks", key: "schedule, at", rule: Rule::Rows("at < $1"), keep: 30 * DAY },
@@ -124,19 +130,26 @@ fn verdict(result: Result<()>) -> Verdict {
 }
 
 async fn expired(ctx: &Context) -> Result<()> {
+    let cleaned = all(ctx, EXPIRED).await;
     crate::notify::expire(ctx).await?;
-    for clean_up in EXPIRED {
-        run(&ctx.db, clean_up, ctx.now()).await?;
+    cleaned
+}
+
+/// Runs every clean-up, also after one failed; tells the last failure.
+async fn all(ctx: &Context, clean_ups: &[CleanUp]) -> Result<()> {
+    let mut result = Ok(());
+    for clean_up in clean_ups {
+        if let Err(error) = run(&ctx.db, clean_up, ctx.now()).await {
+            tracing::warn!(table = clean_up.table, %error, "not cleaned up");
+            result = Err(error);
+        }
     }
-    Ok(())
+    result
 }
 
 async fn retain(ctx: &Context) -> Result<()> {
     prepare(&ctx.db, ctx.now()).await?;
-    for clean_up in history(ctx.config.job.keep) {
-        run(&ctx.db, &clean_up, ctx.now()).await?;
-    }
-    Ok(())
+    all(ctx, &history(ctx.config.job.keep)).await
 }
 
 /// Makes the partitions of the days and months ahead.

@@ -1,5 +1,5 @@
-//! Runs everything that is due, here and now, without Redis: for tests under a clock they set, and for
-//! an operator who wants a queue emptied by hand.
+//! Runs everything that is due, here and now, without Redis: for tests under a clock they set. Beside a
+//! running worker its reaper would take these jobs for lost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub async fn due_of(ctx: &Context, registry: Registry) -> keryu_common::Result<u
     ran
 }
 
-/// Under no lease that others could see lapse: it holds for as long as this runs.
+/// What is claimed here holds for as long as this runs.
 async fn renew(holds: Holds) {
     loop {
         holds.renewed(Instant::now());

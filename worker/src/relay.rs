@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keryu_common::job::{Queue, store};
-use keryu_common::{Context, database};
+use keryu_common::{Context, Error, database};
 use redis::aio::ConnectionManager;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::Notify;
@@ -30,8 +30,11 @@ const TICK: Duration = Duration::from_secs(1);
 const WINDOW_PATIENCE: Duration = Duration::from_millis(20);
 /// A leader that says nothing for this long loses its session, and the lead with it.
 const SESSION_PATIENCE: Duration = Duration::from_secs(4);
-/// A new leader reaps only after this long, so that workers can renew after an outage of Postgres.
-const GRACE: Duration = Duration::from_secs(3);
+/// After an outage or a stall of Postgres, and at first, a leader reaps only after this long, so that
+/// workers can renew before it looks.
+const GRACE: Duration = Duration::from_secs(4);
+/// A step that takes longer is waiting for an answer that will not come.
+const STEP: Duration = Duration::from_secs(10);
 
 /// Queues that were woken.
 #[derive(Debug, Default)]
@@ -76,6 +79,8 @@ pub struct Relay {
 struct Lead {
     since: Instant,
     workers: usize,
+    /// The window was full when last looked at.
+    full: bool,
 }
 
 /// How a round ended.
@@ -92,6 +97,7 @@ enum Round {
 impl Relay {
     /// Relays until stopped, on a connection of its own; any failure starts it anew.
     pub async fn run(self, redis: ConnectionManager, stop: CancellationToken) {
+        database::clock_led(&self.ctx.clock).await;
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 ended = self.lead(redis.clone()) => ended,
@@ -105,7 +111,8 @@ impl Relay {
     }
 
     async fn lead(&self, mut redis: ConnectionManager) -> keryu_common::Result<()> {
-        let mut session = PgConnection::connect_with(&database::options(&self.ctx.config)?).await?;
+        let options = database::options(&self.ctx.config)?;
+        let mut session = step(async { Ok(PgConnection::connect_with(&options).await?) }).await?;
         store::set_relay_session(&mut session, SESSION_PATIENCE).await?;
         let mut leads: HashMap<Queue, Lead> = HashMap::new();
         let mut next = Instant::now();
@@ -113,19 +120,23 @@ impl Relay {
         loop {
             let mut ready = self.woken.take();
             if next <= Instant::now() {
+                if next.elapsed() > GRACE {
+                    // somebody stood still: Postgres, or this process
+                    leads.values_mut().for_each(|lead| lead.since = Instant::now());
+                }
                 next = Instant::now() + TICK;
                 due = Instant::now();
-                self.tick(&mut session, &mut redis, &mut leads).await?;
+                step(self.tick(&mut session, &mut redis, &mut leads)).await?;
                 ready.extend(self.queues.iter().copied());
             }
             if due <= Instant::now() {
-                due = self.promote(&mut session, next).await?;
+                due = step(self.promote(&mut session, next)).await?;
                 ready.extend(self.woken.take());
             }
             let mut rest = Round::Rest;
             for queue in ready {
-                if let Some(lead) = leads.get(&queue) {
-                    match self.round(&mut session, &mut redis, queue, lead.workers).await? {
+                if let Some(lead) = leads.get_mut(&queue) {
+                    match step(self.round(&mut session, &mut redis, queue, lead)).await? {
                         Round::Rest => {}
                         again => {
                             self.woken.wake(queue);
@@ -163,7 +174,7 @@ impl Relay {
                     continue;
                 }
                 tracing::info!(%queue, "leads the relay");
-                free.insert(Lead { since: Instant::now(), workers: 1 });
+                free.insert(Lead { since: Instant::now(), workers: 1, full: false });
             }
             store::discard_expired(session, queue, now, 1_000).await?;
             store::unpush_stale(session, queue, now, queue.push_patience()).await?;
@@ -182,7 +193,6 @@ impl Relay {
         }
         if !leads.is_empty() {
             store::delete_idle_locks(session).await?;
-            store::supersede(session, now).await?;
         }
         Ok(())
     }
@@ -190,6 +200,7 @@ impl Relay {
     /// Rows that came due become available, a batch at a time. Answers with when to look again.
     async fn promote(&self, session: &mut PgConnection, next: Instant) -> keryu_common::Result<Instant> {
         const MOST: i64 = 2_000;
+        store::supersede(session, self.ctx.now()).await?;
         let queues = store::promote_due(session, self.ctx.now(), MOST).await?;
         for queue in queues.iter().filter_map(|name| name.parse().ok()) {
             self.woken.wake(queue);
@@ -240,15 +251,18 @@ impl Relay {
         session: &mut PgConnection,
         redis: &mut ConnectionManager,
         queue: Queue,
-        workers: usize,
+        lead: &mut Lead,
     ) -> keryu_common::Result<Round> {
         if !self.pulse.beats() {
             return Ok(Round::Rest);
         }
         let mut rows = store::push_due(session, queue, self.ctx.now(), WINDOW, ROUND).await?;
         let Some(taken) = rows.first().map(|row| row.taken) else {
-            return Ok(Round::Rest);
+            // nothing left, or no room yet
+            lead.full = lead.full && store::count_pushed(session, queue).await? >= WINDOW;
+            return Ok(if lead.full { Round::Full } else { Round::Rest });
         };
+        let workers = lead.workers;
         let count = rows.len();
         rows.sort_unstable_by_key(|row| (row.priority, row.job_id));
         let size = count.div_ceil(workers).clamp(1, queue.most_per_message());
@@ -274,12 +288,22 @@ impl Relay {
                 redis::cmd("PUBLISH").arg(channel).arg(queue.name()).query_async(redis).await;
         }
         let count = i64::try_from(count).unwrap_or(ROUND);
-        Ok(if taken + count >= WINDOW {
+        lead.full = taken + count >= WINDOW;
+        Ok(if lead.full {
             Round::Full
         } else if count == ROUND {
             Round::More
         } else {
             Round::Rest
         })
+    }
+}
+
+/// A step with the database, or the session is given up: without this a connection that nobody closes
+/// and nobody answers holds the lead for as long as TCP hopes.
+async fn step<T>(work: impl Future<Output = keryu_common::Result<T>>) -> keryu_common::Result<T> {
+    match tokio::time::timeout(STEP, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::Unavailable("no answer from Postgres or Redis".into())),
     }
 }

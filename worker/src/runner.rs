@@ -52,6 +52,8 @@ pub struct Runner {
     /// What this process claimed or is about to: all else under its lease is a claim whose answer was lost.
     /// Counted, for a message may come twice: the second finds nothing to claim and lets go of its own.
     held: Mutex<HashMap<Uuid, usize>>,
+    /// Held during a claim whose ids are not known before its answer.
+    pub direct: tokio::sync::Mutex<()>,
     /// Woken when a slot is given back: the pump's door may open.
     pub door: AtomicWaker,
     finisher: Batcher<Finished, ()>,
@@ -84,6 +86,7 @@ impl Runner {
             waiting: AtomicUsize::new(0),
             closing: CancellationToken::new(),
             held: Mutex::default(),
+            direct: tokio::sync::Mutex::default(),
             door: AtomicWaker::new(),
             finisher,
         })
@@ -157,6 +160,7 @@ impl Runner {
         };
         let most = i64::try_from(free).unwrap_or(1);
         let Shared { ctx, lease_id, .. } = &self.shared;
+        let _claiming = self.direct.lock().await;
         let (taken, now) = (self.shared.holds.now(), ctx.now());
         let mut claimed = store::claim_direct(&ctx.db, self.queue, *lease_id, now, most).await;
         if let Ok(claimed) = &mut claimed
@@ -360,5 +364,7 @@ fn setback(
             (Some(now + wait), true, reason.clone())
         }
     };
+    // Postgres takes no NUL, and a verdict must be written
+    let reason = reason.replace('\0', "");
     Setback { job_id: lease.job_id, attempt: lease.attempt, run_at, counts, reason }
 }

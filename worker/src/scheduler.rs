@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keryu_common::Context;
 use keryu_common::job::schedule;
+use keryu_common::{Context, database};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::Registry;
@@ -18,6 +18,7 @@ pub async fn run(ctx: Context, registry: Arc<Registry>, woken: Arc<Woken>, stop:
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known = false;
+    database::clock_led(&ctx.clock).await;
     while !stop.is_cancelled() {
         every.tick().await;
         if !known {

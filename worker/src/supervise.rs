@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use keryu_common::Context;
 use keryu_common::job::{Queue, store, wake};
+use keryu_common::{Context, database};
 use redis::aio::ConnectionManager;
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::pulse::Pulse;
@@ -70,12 +71,23 @@ pub async fn lease(shared: Shared, runners: Vec<Arc<Runner>>, host: String, stop
     let pid = i32::try_from(std::process::id()).unwrap_or(0);
     let mut every = tokio::time::interval(RENEW);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    database::clock_led(&shared.ctx.clock).await;
+    // a connection of its own: the pool's may all be busy, and a lapsed lease would have it all done again
+    let mut session: Option<PgConnection> = None;
     while !stop.is_cancelled() {
         every.tick().await;
         let sent = Instant::now();
-        let renewal = store::renew_lease(&shared.ctx.db, shared.lease_id, &host, pid, shared.ctx.now());
+        let renewal = async {
+            let mut connection = match session.take() {
+                Some(connection) => connection,
+                None => PgConnection::connect_with(&database::options(&shared.ctx.config)?).await?,
+            };
+            store::renew_lease(&mut connection, shared.lease_id, &host, pid, shared.ctx.now()).await?;
+            Ok::<_, keryu_common::Error>(connection)
+        };
         match tokio::time::timeout(RENEW, renewal).await {
-            Ok(Ok(())) => {
+            Ok(Ok(connection)) => {
+                session = Some(connection);
                 shared.holds.renewed(sent);
                 runners.iter().for_each(|runner| runner.door.wake());
                 disown(&shared, &runners).await;
@@ -88,6 +100,11 @@ pub async fn lease(shared: Shared, runners: Vec<Arc<Runner>>, host: String, stop
 
 /// A claim whose answer was lost runs nowhere, and the lease would keep it so.
 async fn disown(shared: &Shared, runners: &[Arc<Runner>]) {
+    // a direct claim learns what it holds only from its answer
+    let mut quiet = Vec::new();
+    for runner in runners {
+        quiet.push(runner.direct.lock().await);
+    }
     // read before the rows are, so that what is claimed meanwhile is too young to matter
     let before = shared.ctx.now() - LOST;
     let held: Vec<_> = runners.iter().flat_map(|runner| runner.held()).collect();

@@ -123,13 +123,17 @@ impl Worker {
 
     /// What readiness looks at.
     pub fn health(&self) -> Health {
-        Health { bells: self.bells.values().cloned().collect(), pulse: self.pulse.clone() }
+        let pumps = self
+            .runners
+            .iter()
+            .filter_map(|runner| Some((Arc::clone(runner), Arc::clone(self.bells.get(&runner.queue)?))));
+        Health { pumps: pumps.collect(), pulse: self.pulse.clone() }
     }
 }
 
 /// The signs of life of a worker.
 pub struct Health {
-    bells: Vec<Arc<Bell>>,
+    pumps: Vec<(Arc<Runner>, Arc<Bell>)>,
     pulse: Pulse,
 }
 
@@ -139,8 +143,13 @@ impl Health {
         self.pulse.beats()
     }
 
-    /// Whether every queue's pump asked for messages lately (or Redis is known to be away).
+    /// Whether every queue's pump asked for messages lately, or needs none (all slots are taken, or Redis is
+    /// known to be away).
     pub fn is_fetching(&self) -> bool {
-        !self.pulse.beats() || self.bells.iter().all(|bell| bell.idle() < Duration::from_secs(10))
+        !self.pulse.beats()
+            || self
+                .pumps
+                .iter()
+                .all(|(runner, bell)| bell.idle() < Duration::from_secs(10) || !runner.is_open())
     }
 }

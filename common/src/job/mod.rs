@@ -1,9 +1,8 @@
 //! The job ledger: what a job is, how it is asked for, and the steps of its life. SQL in `store`,
-//! the wake-up in `wake`, what operators see in `view`. No Redis queue and no apalis here.
+//! the wake-up in `wake`. No Redis queue and no apalis here.
 
 pub mod schedule;
 pub mod store;
-pub mod view;
 pub mod wake;
 
 use std::fmt;

@@ -58,7 +58,12 @@ pub async fn insert(tx: &mut PgConnection, job: &NewJob) -> Sql<Uuid> {
                  CASE WHEN $6::timestamptz <= $7::timestamptz THEN 'available' ELSE 'scheduled' END::job_state, $6 <= $7,
                  $8, $9, $10, $10, $11, $6, $12, $7, $13, $14)
          ON CONFLICT (kind, waiting_key) WHERE waiting_key IS NOT NULL
-         DO UPDATE SET payload = excluded.payload, version = excluded.version
+         DO UPDATE SET payload = excluded.payload, version = excluded.version,
+             -- the later request is owed all it would have had
+             expires_at = CASE WHEN jobs.expires_at IS NULL OR excluded.expires_at IS NULL THEN NULL
+                               ELSE greatest(jobs.expires_at, excluded.expires_at) END,
+             priority = least(jobs.priority, excluded.priority),
+             max_attempts = jobs.attempt + excluded.max_attempts
          RETURNING job_id",
         job.job_id, job.kind, job.version, job.queue.name(), job.priority, job.run_at, job.created_at,
         job.max_attempts, job.payload, job.unique_key, job.serial_key, job.expires_at,
@@ -145,6 +150,16 @@ pub async fn push_due(
     .await
 }
 
+/// How many rows of a queue are pushed and unclaimed.
+pub async fn count_pushed(tx: &mut PgConnection, queue: Queue) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "n!" FROM jobs WHERE ready AND queue = $1 AND pushed AND state = 'available'"#,
+        queue.name(),
+    )
+    .fetch_one(tx)
+    .await
+}
+
 /// Scheduled and retryable rows that came due become available, a batch at a time. Answers with
 /// their queues.
 pub async fn promote_due(tx: &mut PgConnection, now: DateTime<Utc>, most: i64) -> Sql<Vec<String>> {
@@ -172,8 +187,11 @@ pub async fn unpush_stale(
 ) -> Sql<u64> {
     let done = sqlx::query!(
         "UPDATE jobs SET pushed = false
-         WHERE ready AND queue = $1 AND pushed AND state = 'available'
-           AND pushed_at + make_interval(secs => $3 * 2 ^ least(greatest(push - attempt - 1, 0), 6)) < $2",
+         WHERE job_id IN (
+             SELECT job_id FROM jobs
+             WHERE ready AND queue = $1 AND pushed AND state = 'available'
+               AND pushed_at + make_interval(secs => $3 * 2 ^ least(greatest(push - attempt - 1, 0), 6)) < $2
+             FOR UPDATE SKIP LOCKED)",
         queue.name(),
         now,
         patience.as_secs_f64(),
@@ -186,7 +204,9 @@ pub async fn unpush_stale(
 /// Hands every pushed, unclaimed row of a queue back: Redis forgot them.
 pub async fn unpush_all(tx: &mut PgConnection, queue: Queue) -> Sql<u64> {
     let done = sqlx::query!(
-        "UPDATE jobs SET pushed = false WHERE ready AND queue = $1 AND pushed AND state = 'available'",
+        "UPDATE jobs SET pushed = false
+         WHERE job_id IN (SELECT job_id FROM jobs WHERE ready AND queue = $1 AND pushed AND state = 'available'
+                          FOR UPDATE SKIP LOCKED)",
         queue.name(),
     )
     .execute(tx)
@@ -588,12 +608,6 @@ pub async fn delete_lease(tx: impl PgExecutor<'_>, lease_id: Uuid) -> Sql<()> {
     Ok(())
 }
 
-/// Leases long dead.
-pub async fn delete_dead_leases(tx: impl PgExecutor<'_>, before: DateTime<Utc>) -> Sql<()> {
-    sqlx::query!("DELETE FROM worker_leases WHERE renewed_at < $1", before).execute(tx).await?;
-    Ok(())
-}
-
 /// Tries to lead a queue's relay: a session lock, given back when the connection ends.
 pub async fn try_lead(session: &mut PgConnection, queue: Queue) -> Sql<bool> {
     sqlx::query_scalar!(
@@ -686,8 +700,9 @@ pub async fn insert_tick(tx: &mut PgConnection, name: &str, at: DateTime<Utc>, j
         "WITH tick AS (
              INSERT INTO ticks (schedule, at, job_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING job_id
          )
-         INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload, run_at, created_at)
-         SELECT job_id, $4, $5, $6, $7, 'available', true, $8, $9, $10, $10 FROM tick",
+         INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload, run_at,
+                           created_at, expires_at)
+         SELECT job_id, $4, $5, $6, $7, 'available', true, $8, $9, $10::timestamptz, $10, $10 + interval '24 hours' FROM tick",
         name, at, job.job_id, job.kind, job.version, job.queue.name(), job.priority, job.max_attempts,
         job.payload, job.created_at,
     )

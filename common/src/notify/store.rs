@@ -316,12 +316,14 @@ pub async fn set_queued(tx: &mut PgConnection, delivery_id: Uuid, now: DateTime<
     Ok(done.rows_affected())
 }
 
-/// Ends what nobody took in time.
+/// Ends what nobody took in time. No message lives longer than a day, and reads tell the time by
+/// themselves, so what is older may stay as it is.
 pub async fn set_expired(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Sql<u64> {
     let done = sqlx::query!(
         "UPDATE deliveries SET state = 'expired', finished_at = $1,
                                reason = concat_ws('; ', 'its time was over', reason)
-         WHERE expires_at <= $1 AND state IN ('queued', 'sending', 'unknown')",
+         WHERE created_at > $1::timestamptz - interval '26 hours' AND expires_at <= $1
+           AND state IN ('queued', 'sending', 'unknown')",
         now,
     )
     .execute(db)

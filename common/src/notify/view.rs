@@ -8,7 +8,7 @@ use super::store::{self, Attempt, Row};
 use super::{DeliverMessage, NOT_FOUND, NOT_RESENDABLE, State};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::job::{self, Job, Queue, Terms};
+use crate::job::{self, Job, Terms};
 use crate::mask;
 
 /// A delivery in a list. Recipients are masked.
@@ -115,6 +115,3 @@ pub async fn resend(ctx: &Context, delivery_id: Uuid) -> Result<Uuid> {
     ctx.wake.queue(DeliverMessage::QUEUE);
     Ok(job_id)
 }
-
-/// The queue deliveries wait in.
-pub const QUEUE: Queue = DeliverMessage::QUEUE;

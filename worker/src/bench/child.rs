@@ -25,7 +25,7 @@ impl Worker {
             .env_remove("KERYU_WORKER_LISTEN")
             .env("SMS_PROVIDERS", "http")
             .env("SMS_HTTP_URL", sink.url())
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
+            .env("KERYU_LOG", std::env::var("KERYU_LOG").unwrap_or_else(|_| "error".to_owned()))
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let child = command.spawn().context("the worker does not start")?;

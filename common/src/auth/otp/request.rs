@@ -3,7 +3,8 @@
 //! request goes at once. If a shared transaction fails, each of its requests is tried alone.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -46,10 +47,41 @@ impl Desk {
     /// Starts its lanes.
     pub fn open(config: &Config, db: &PgPool) -> Self {
         let (config, db) = (config.clone(), db.clone());
+        let away = Away::default();
         Self(Batcher::start(LANES, MOST, move |asked| {
-            let (config, db) = (config.clone(), db.clone());
-            async move { Ok(together(&config, &db, asked).await) }
+            let (config, db, away) = (config.clone(), db.clone(), away.clone());
+            async move {
+                if away.lately() {
+                    return Ok(asked
+                        .iter()
+                        .map(|_| Err(Error::Unavailable("Postgres is away".into())))
+                        .collect());
+                }
+                let answers = together(&config, &db, asked).await;
+                if answers.iter().any(|answer| matches!(answer, Err(Error::Unavailable(_)))) {
+                    away.note();
+                }
+                Ok(answers)
+            }
         }))
+    }
+}
+
+/// When the database was last found away: who queued up behind that is told at once, and does not wait
+/// for a time-out each.
+#[derive(Clone, Debug, Default)]
+struct Away(Arc<Mutex<Option<Instant>>>);
+
+impl Away {
+    const REST: Duration = Duration::from_millis(500);
+
+    fn lately(&self) -> bool {
+        let noted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.is_some_and(|at| at.elapsed() < Self::REST)
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 
