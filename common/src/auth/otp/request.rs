@@ -37,6 +37,7 @@ struct Asked {
     ask: Ask,
     hash: [u8; 32],
     now: DateTime<Utc>,
+    since: Instant,
 }
 
 /// Where requests meet that may share a transaction.
@@ -48,14 +49,12 @@ impl Desk {
     pub fn open(config: &Config, db: &PgPool) -> Self {
         let (config, db) = (config.clone(), db.clone());
         let away = Away::default();
-        Self(Batcher::start(LANES, MOST, move |asked| {
+        Self(Batcher::start(LANES, MOST, move |asked: Vec<Asked>| {
             let (config, db, away) = (config.clone(), db.clone(), away.clone());
             async move {
-                if away.lately() {
-                    return Ok(asked
-                        .iter()
-                        .map(|_| Err(Error::Unavailable("Postgres is away".into())))
-                        .collect());
+                if asked.iter().all(|one| away.since(one.since)) {
+                    let away = |_: &Asked| Err(Error::Unavailable("Postgres is away".into()));
+                    return Ok(asked.iter().map(away).collect());
                 }
                 let answers = together(&config, &db, asked).await;
                 if answers.iter().any(|answer| matches!(answer, Err(Error::Unavailable(_)))) {
@@ -67,17 +66,16 @@ impl Desk {
     }
 }
 
-/// When the database was last found away: who queued up behind that is told at once, and does not wait
-/// for a time-out each.
+/// When the database was last found away: who had queued up behind that is told at once, and does not
+/// wait for a time-out each.
 #[derive(Clone, Debug, Default)]
 struct Away(Arc<Mutex<Option<Instant>>>);
 
 impl Away {
-    const REST: Duration = Duration::from_millis(500);
-
-    fn lately(&self) -> bool {
+    /// Whether it was found away after this moment.
+    fn since(&self, moment: Instant) -> bool {
         let noted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.is_some_and(|at| at.elapsed() < Self::REST)
+        noted.is_some_and(|noted| noted >= moment)
     }
 
     fn note(&self) {
@@ -98,7 +96,7 @@ pub async fn request(
     let hash = identifier_hash(&ctx.config, &ask.identifier);
     // rows locked besides the identifier's (a key, the day's text messages) must not meet in one batch
     let counted = ask.identifier.channel() == Channel::Sms && ctx.config.otp.sms.is_some();
-    let asked = Asked { client: client.clone(), ask, hash, now: ctx.now() };
+    let asked = Asked { client: client.clone(), ask, hash, now: ctx.now(), since: Instant::now() };
     let issued = match key {
         None if !counted => ctx.desk.0.call(asked).await??,
         _ => alone(&ctx.config, &ctx.db, &asked, key).await?,
