@@ -258,9 +258,12 @@ impl Relay {
         }
         let mut rows = store::push_due(session, queue, self.ctx.now(), WINDOW, ROUND).await?;
         let Some(taken) = rows.first().map(|row| row.taken) else {
-            // nothing left, or no room yet
-            lead.full = lead.full && store::count_pushed(session, queue).await? >= WINDOW;
-            return Ok(if lead.full { Round::Full } else { Round::Rest });
+            if !std::mem::take(&mut lead.full) {
+                return Ok(Round::Rest);
+            }
+            // no room yet; or some by now, and then another look tells whether anything is left
+            lead.full = store::count_pushed(session, queue).await? >= WINDOW;
+            return Ok(if lead.full { Round::Full } else { Round::More });
         };
         let workers = lead.workers;
         let count = rows.len();
