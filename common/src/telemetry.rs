@@ -66,6 +66,7 @@ pub struct Families {
     http_seconds: Family<Route, Histogram, fn() -> Histogram>,
     codes: Family<Outcome, Counter>,
     limits: Family<Limit, Counter>,
+    sends: Family<Send, Counter>,
     /// Decisions taken without Redis.
     pub limiter_fallbacks: Counter,
     pool: Family<State, Gauge>,
@@ -96,6 +97,12 @@ struct Limit {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Send {
+    provider: &'static str,
+    answer: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
@@ -117,6 +124,7 @@ impl Default for Metrics {
             http_seconds: Family::new_with_constructor(seconds),
             codes: Family::default(),
             limits: Family::default(),
+            sends: Family::default(),
             limiter_fallbacks: Counter::default(),
             pool: Family::default(),
         };
@@ -134,6 +142,7 @@ impl Default for Metrics {
                 m.http_seconds.clone(),
             );
             registry.register("codes", "One-time codes asked for and handed in, by outcome", m.codes.clone());
+            registry.register("provider_calls", "Messages handed to providers, by answer", m.sends.clone());
             registry.register("limiter_decisions", "Rate limit decisions by bucket", m.limits.clone());
             registry.register(
                 "limiter_fallbacks",
@@ -147,6 +156,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// One message handed to a provider, and what it answered (as attempt rows say it).
+    pub fn sent(&self, provider: &'static str, answer: &'static str) {
+        self.sends.get_or_create(&Send { provider, answer }).inc();
+    }
+
     /// Adds families of the caller's; names get the prefix `keryu_`.
     pub fn register<T>(&self, add: impl FnOnce(&mut Registry) -> T) -> T {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))

@@ -94,7 +94,11 @@ impl Delivery<'_> {
             }
             let held = self.lease.holds();
             let answer = match held {
-                true => self.call(step, text).await,
+                true => {
+                    let answer = self.call(step, text).await;
+                    self.ctx.metrics.sent(provider, answer.name());
+                    answer
+                }
                 false => Answer::retry("not called: the worker could not renew its lease"),
             };
             // another provider may still be called if its answer can come before the job's time is over
