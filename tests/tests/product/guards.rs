@@ -119,7 +119,7 @@ async fn eight_workers_share_one_window() {
     let name = pump::redis_name(&engine.world.prefix, Queue::Default);
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut fullest = (0, 0);
-    while engine.world.count("SELECT count(*) FROM jobs").await > 0 {
+    while engine.world.count("SELECT count(*) FROM jobs WHERE queue = 'default'").await > 0 {
         assert!(Instant::now() < deadline, "the backlog does not drain");
         let pushed =
             engine.world.count("SELECT count(*) FROM jobs WHERE pushed AND state = 'available'").await;

@@ -96,7 +96,11 @@ async fn workers_outlive_whatever_redis_does() {
     eventually("Redis is felt again", PROMISE, || async { worker.health().redis_answers() }).await;
     works(&engine, "with room again", PROMISE).await;
     works(&engine, "and again", SOON).await;
-    assert_eq!(engine.world.count("SELECT count(*) FROM jobs").await, 0, "nothing is left over");
+    assert_eq!(
+        engine.world.count("SELECT count(*) FROM jobs WHERE queue = 'default'").await,
+        0,
+        "nothing is left over"
+    );
     worker.stop().await;
 }
 
@@ -117,8 +121,9 @@ async fn a_worker_starts_without_redis_and_without_postgres_and_works_when_they_
     own.postgres.kill().unwrap();
     own.postgres.start().unwrap();
     eventually("all is done", Duration::from_secs(30), || async {
-        let left =
-            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs").fetch_one(&engine.world.db).await;
+        let left = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE queue = 'default'")
+            .fetch_one(&engine.world.db)
+            .await;
         left.is_ok_and(|left| left == 0)
     })
     .await;
