@@ -100,6 +100,11 @@ impl Source {
         networks
     }
 
+    /// Gives a setting a value where none was given.
+    pub fn put(&mut self, name: &str, value: &str) {
+        self.values.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+
     /// Notes a fault found by whoever reads the setting.
     pub fn fault(&mut self, fault: impl Into<String>) {
         self.faults.push(fault.into());

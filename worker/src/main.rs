@@ -68,8 +68,12 @@ impl Run {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let config = match Config::read(&mut Source::open()) {
+    let mut cli = Cli::parse();
+    let mut source = Source::open();
+    if let Command::Bench(ask) = &mut cli.command {
+        ask.settle(&mut source);
+    }
+    let config = match Config::read(&mut source) {
         Ok(config) => config,
         Err(faults) => {
             eprintln!("keryu-worker: {faults}");

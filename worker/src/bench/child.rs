@@ -23,6 +23,7 @@ impl Worker {
         command
             .args(["run", "--queues", queue.name(), "--concurrency", &format!("{queue}={}", ask.concurrency)])
             .env_remove("KERYU_WORKER_LISTEN")
+            .env("KERYU_SECRET_KEY", &ask.secret_key)
             .env("SMS_PROVIDERS", "http")
             .env("SMS_HTTP_URL", sink.url())
             .env("KERYU_LOG", std::env::var("KERYU_LOG").unwrap_or_else(|_| "error".to_owned()))

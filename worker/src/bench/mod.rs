@@ -5,9 +5,9 @@ mod figures;
 mod load;
 
 use clap::{Args, ValueEnum};
-use keryu_common::config::Config;
+use keryu_common::config::{Config, Source};
 use keryu_common::job::{Queue, store};
-use keryu_common::{Context, database};
+use keryu_common::{Context, database, secret};
 use serde::Serialize;
 
 /// Slots with which one worker process drained the most (docs/benchmarks.md).
@@ -34,6 +34,18 @@ pub struct Ask {
     /// Enqueue one by one over this many connections, in place of batches
     #[arg(long)]
     connections: Option<usize>,
+    /// What the worker derives codes with: the deployment's, or one made for this run.
+    #[arg(skip)]
+    secret_key: String,
+}
+
+impl Ask {
+    /// Both processes derive codes with one key, also where none is set.
+    pub fn settle(&mut self, source: &mut Source) {
+        let made = || format!("bench:{}", secret::hex(&secret::random::<32>()));
+        self.secret_key = source.find("KERYU_SECRET_KEY").unwrap_or_else(made);
+        source.put("KERYU_SECRET_KEY", &self.secret_key);
+    }
 }
 
 /// A kind of job.
@@ -58,10 +70,11 @@ impl Kind {
 /// Runs the measurement and prints one line of JSON.
 ///
 /// # Errors
-/// The ledger is not idle, a part does not answer, or the counts do not match.
+/// The schema cannot be applied, the ledger is not idle, a part does not answer, or the counts do not match.
 #[expect(clippy::print_stdout, reason = "the result is the output")]
 pub async fn run(config: Config, ask: Ask) -> anyhow::Result<()> {
     let ctx = Context::build(Config { pool: 40, ..config })?;
+    database::migrate(&ctx.db).await?;
     let began = store::now(&ctx.db).await?;
     let waiting = store::count_live(&ctx.db, ask.kind.queue()).await?;
     anyhow::ensure!(
