@@ -49,6 +49,8 @@ pub struct Line<'a> {
     pub entity_id: String,
     /// Who did it, if signed in.
     pub actor: Option<Uuid>,
+    /// In which session, if signed in.
+    pub session_id: Option<Uuid>,
     /// What is worth knowing; no secret, no identifier.
     pub details: Value,
     /// From where.
@@ -63,15 +65,16 @@ pub struct Line<'a> {
 /// The database does not answer.
 pub async fn note(tx: &mut sqlx::PgConnection, line: Line<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, details,
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, session_id, details,
                             ip_address, user_agent, request_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         crate::id::ordered(line.at),
         line.at,
         line.action,
         line.entity_type,
         line.entity_id,
         line.actor,
+        line.session_id,
         line.details,
         line.client.ip.to_string(),
         line.client.user_agent,

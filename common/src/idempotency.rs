@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::error::{Code, Error, Fault, Refusal, Result, VALIDATION};
+use crate::seal;
 use crate::secret::{Keyring, sha256};
 
 /// The same key came with another body.
@@ -37,8 +37,6 @@ pub const CODES: &[Code] = &[MISMATCH, LOST];
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long an outcome that holds credentials is kept.
 const CREDENTIALS_LIFE: Duration = Duration::from_secs(600);
-/// Bytes of a GCM nonce.
-const NONCE: usize = 12;
 
 /// A key given by a client, bound to who gave it, where and with which body.
 pub struct Key {
@@ -99,26 +97,17 @@ impl Key {
     /// Key id, nonce, sealed outcome.
     fn seal(&self, outcome: &[u8]) -> Result<Vec<u8>> {
         let (id, key) = self.seals.first().ok_or_else(|| Error::internal("no key to seal with"))?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(Error::internal)?;
-        let mut text = outcome.to_vec();
-        let nonce = key.seal_in_place_append_tag(Aad::from(self.hash), &mut text).map_err(Error::internal)?;
         let mut sealed = vec![u8::try_from(id.len()).unwrap_or(u8::MAX)];
         sealed.extend_from_slice(id.as_bytes());
-        sealed.extend_from_slice(nonce.as_ref());
-        sealed.extend_from_slice(&text);
+        sealed.extend_from_slice(&seal::seal_with(key, &self.hash, outcome)?);
         Ok(sealed)
     }
 
     fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let (length, rest) = sealed.split_first()?;
         let (id, rest) = rest.split_at_checked(usize::from(*length))?;
-        let (nonce, text) = rest.split_at_checked(NONCE)?;
         let (_, key) = self.seals.iter().find(|(known, _)| known.as_bytes() == id)?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key).ok()?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut text = text.to_vec();
-        let opened = key.open_in_place(nonce, Aad::from(self.hash), &mut text).ok()?;
-        Some(opened.to_vec())
+        seal::open_with(key, &self.hash, rest)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod mask;
 pub mod notify;
 pub mod provider;
 pub mod retention;
+pub mod seal;
 pub mod secret;
 pub mod telemetry;
 pub mod user;

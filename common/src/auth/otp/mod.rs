@@ -151,5 +151,14 @@ fn line<'a>(
     at: DateTime<Utc>,
     details: serde_json::Value,
 ) -> Line<'a> {
-    Line { action, entity_type: "identifier", entity_id: secret::hex(hash), actor: None, details, client, at }
+    Line {
+        action,
+        entity_type: "identifier",
+        entity_id: secret::hex(hash),
+        actor: None,
+        session_id: None,
+        details,
+        client,
+        at,
+    }
 }
