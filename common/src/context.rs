@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::telemetry::Metrics;
-use crate::{database, job, notify};
+use crate::{database, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -30,6 +30,12 @@ pub struct Parts {
     pub wake: job::Wake,
     /// Where requests for codes share a transaction.
     pub desk: otp::Desk,
+    /// The keys of access tokens.
+    pub keys: session::Keys,
+    /// Where calls of people who are signed in share a query.
+    pub present: session::Present,
+    /// Where refreshes share a statement.
+    pub renewals: session::Renewals,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
 }
@@ -59,7 +65,10 @@ impl Context {
         let wake = job::Wake::open(&config.redis_url, &config.job.prefix)?;
         let desk = otp::Desk::open(&config, &db);
         let notify = notify::Courier::open(&config, db.clone())?;
-        Ok(Self(Arc::new(Parts { db, config, clock, metrics: Metrics::default(), wake, desk, notify })))
+        let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
+        let keys = session::Keys::default();
+        let metrics = Metrics::default();
+        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, keys, present, renewals, notify })))
     }
 
     /// The present moment, by the context's clock.
