@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use keryu_common::auth::{otp, sign_in, token};
 use keryu_common::error::Code;
-use keryu_common::{idempotency, limit, notify, session, user};
+use keryu_common::{api_key, idempotency, limit, notify, session, user};
 
 use crate::edge::problem;
 
@@ -18,6 +18,7 @@ pub fn codes() -> Vec<Code> {
         .chain(token::CODES)
         .chain(sign_in::CODES)
         .chain(session::CODES)
+        .chain(api_key::CODES)
         .chain(user::CODES)
         .chain(notify::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();

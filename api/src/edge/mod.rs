@@ -11,6 +11,7 @@ pub mod health;
 pub mod idempotency;
 pub mod json;
 pub mod limit;
+pub mod party;
 pub mod problem;
 pub mod report;
 pub mod route;
