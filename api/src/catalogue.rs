@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use keryu_common::auth::{otp, sign_in, token};
 use keryu_common::error::Code;
-use keryu_common::{api_key, idempotency, limit, notify, session, user};
+use keryu_common::{api_key, idempotency, limit, notify, role, session, user};
 
 use crate::edge::problem;
 
@@ -19,6 +19,7 @@ pub fn codes() -> Vec<Code> {
         .chain(sign_in::CODES)
         .chain(session::CODES)
         .chain(api_key::CODES)
+        .chain(role::CODES)
         .chain(user::CODES)
         .chain(notify::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();

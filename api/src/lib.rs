@@ -2,6 +2,7 @@
 //! passes, and the OpenAPI document. No SQL and no decision of the product is made here.
 
 pub mod account;
+pub mod api_key;
 pub mod auth;
 pub mod catalogue;
 pub mod delivery;
@@ -9,6 +10,7 @@ pub mod dev;
 pub mod document;
 pub mod edge;
 pub mod operation;
+pub mod role;
 pub mod session;
 pub mod webhook;
 
@@ -22,12 +24,30 @@ use edge::{Edge, State, health as probes};
 
 /// Every operation of the OpenAPI document.
 fn operations() -> impl OpenApi {
-    (auth::Auth, account::Accounts, session::Sessions, delivery::Deliveries, webhook::Webhooks)
+    (
+        auth::Auth,
+        account::Accounts,
+        session::Sessions,
+        delivery::Deliveries,
+        webhook::Webhooks,
+        role::Roles,
+        api_key::ApiKeys,
+    )
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [auth::NOTES, account::NOTES, session::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
+    [
+        auth::NOTES,
+        account::NOTES,
+        session::NOTES,
+        delivery::NOTES,
+        webhook::NOTES,
+        role::NOTES,
+        api_key::NOTES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The whole API as one endpoint.

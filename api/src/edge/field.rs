@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use jsonschema::ValidationOptions;
 use keryu_common::config::Config;
 use keryu_common::user::{Identifier, Username};
@@ -91,10 +92,16 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
     let region = config.default_region.clone();
     options
         .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
+        .with_format("date-time", is_time)
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
         })
+}
+
+/// RFC 3339, and what our own types read of it.
+fn is_time(text: &str) -> bool {
+    DateTime::parse_from_rfc3339(text).is_ok() && text.parse::<DateTime<Utc>>().is_ok()
 }
 
 /// What is wrong with a text that is not of this format.
@@ -107,6 +114,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
             Username::parse(text).err().unwrap_or(("field.format", "This is not of the form wanted."))
         }
         "uuid" => ("field.format", "This is not a UUID."),
+        "date-time" => ("field.format", "This is not a time of the form 2030-01-31T12:00:00Z."),
         _ => ("field.format", "This is not of the form wanted."),
     }
 }

@@ -7,6 +7,7 @@ use keryu_common::{Fault, Refusal};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use uuid::Uuid;
 
 use super::body::{Body, Input};
 use super::client::Caller;
@@ -19,7 +20,7 @@ pub const FIELD: &str = "Idempotency-Key";
 pub struct Idempotent(Option<String>);
 
 impl Idempotent {
-    /// Binds the key to the caller, the operation and the body.
+    /// Binds the key to the caller's address, the operation and the body.
     ///
     /// # Errors
     /// 422: the key is malformed.
@@ -30,7 +31,31 @@ impl Idempotent {
         operation: &str,
         body: &Body<T>,
     ) -> Answer<Option<Key>> {
-        let key = self.0.map(|given| Key::bind(&config.keys, &given, &from.key(), operation, &body.raw));
+        self.bind_as(config, &from.key(), operation, body)
+    }
+
+    /// Binds the key to somebody who is signed in, the operation and the body.
+    ///
+    /// # Errors
+    /// 422: the key is malformed.
+    pub fn bind_to<T: Input>(
+        self,
+        config: &Config,
+        user_id: Uuid,
+        operation: &str,
+        body: &Body<T>,
+    ) -> Answer<Option<Key>> {
+        self.bind_as(config, &user_id.to_string(), operation, body)
+    }
+
+    fn bind_as<T: Input>(
+        self,
+        config: &Config,
+        owner: &str,
+        operation: &str,
+        body: &Body<T>,
+    ) -> Answer<Option<Key>> {
+        let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, &body.raw));
         Ok(key.transpose()?)
     }
 }

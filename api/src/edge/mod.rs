@@ -2,6 +2,7 @@
 //! Nothing here knows a slice.
 
 pub mod body;
+pub mod choice;
 pub mod client;
 pub mod compress;
 pub mod fault;

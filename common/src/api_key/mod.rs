@@ -170,11 +170,8 @@ impl Reader<'_> {
 pub async fn authenticate(ctx: &Context, text: &str) -> Result<Service> {
     let now = ctx.now();
     let sound = text.strip_prefix(PREFIX).is_some_and(|rest| rest.len() == BYTES.div_ceil(3) * 4 - 1);
-    let key = if sound {
-        store::find_live(&ctx.db, &secret::sha256(text.as_bytes()), now).await?
-    } else {
-        None
-    };
+    let key =
+        if sound { store::find_live(&ctx.db, &secret::sha256(text.as_bytes()), now).await? } else { None };
     let key = key.ok_or_else(|| INVALID.refuse("This is no API key that works here."))?;
     let since = now - NOTED_EVERY;
     if key.last_used_at.is_none_or(|at| at <= since) {
