@@ -36,7 +36,7 @@ fn operations() -> impl OpenApi {
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
-fn notes() -> impl Iterator<Item = &'static operation::Note> {
+pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
     [
         auth::NOTES,
         account::NOTES,

@@ -207,6 +207,7 @@ impl Roles {
         from: Caller,
         person: Signed,
         /// Its name.
+        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
         role: Path<String>,
         body: Body<RoleIn>,
     ) -> Answer<Json<RoleOut>> {

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod api_keys;
 mod budgets;
 mod codes;
 mod edges;
@@ -29,6 +30,7 @@ mod messages;
 mod outage;
 mod receipts;
 mod retention;
+mod roles;
 mod schedules;
 mod secrecy;
 mod sessions;
