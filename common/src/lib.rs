@@ -13,6 +13,7 @@ pub mod database;
 pub mod error;
 pub mod id;
 pub mod idempotency;
+pub mod ip_block;
 pub mod job;
 pub mod limit;
 pub mod mask;
