@@ -35,6 +35,8 @@ pub struct Parts {
     pub shield: ip_block::Shield,
     /// Counts failed sign-ins.
     pub lockout: lockout::Lockout,
+    /// The list of leaked passwords.
+    pub breaches: password::Breaches,
     /// Hashes passwords.
     pub hasher: password::Hasher,
     /// Channels, templates and the batched delivery record.
@@ -67,11 +69,12 @@ impl Context {
         let desk = otp::Desk::open(&config, &db);
         let metrics = Metrics::default();
         let hasher = password::Hasher::open(&config.password, &metrics);
+        let breaches = password::Breaches::open(&config.password, &metrics)?;
         let lockout =
             lockout::Lockout::open(&config.lockout, &config.redis_url, &config.job.prefix, &metrics)?;
         let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
-        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, shield, lockout, hasher, notify })))
+        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, shield, lockout, breaches, hasher, notify })))
     }
 
     /// The present moment, by the context's clock.
