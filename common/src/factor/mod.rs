@@ -1,0 +1,5 @@
+//! Second factors.
+
+mod base32;
+pub mod recovery;
+pub mod totp;
