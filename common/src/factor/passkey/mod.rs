@@ -1,0 +1,5 @@
+//! Passkeys.
+
+mod ceremony;
+mod cose;
+mod data;
