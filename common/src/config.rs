@@ -157,6 +157,8 @@ pub struct Config {
     pub http: crate::limit::Config,
     /// One-time codes.
     pub otp: crate::auth::otp::Config,
+    /// Passwords.
+    pub password: crate::auth::password::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
@@ -190,6 +192,7 @@ impl Config {
             log: crate::telemetry::Config::read(source),
             http: crate::limit::Config::read(source),
             otp: crate::auth::otp::Config::read(source, stage),
+            password: crate::auth::password::Config::read(source, stage),
             notify: crate::notify::Config::read(source, stage),
             job: crate::job::Config::read(source),
         };

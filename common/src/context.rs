@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::auth::otp;
+use crate::auth::{otp, password};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
@@ -30,6 +30,8 @@ pub struct Parts {
     pub wake: job::Wake,
     /// Where requests for codes share a transaction.
     pub desk: otp::Desk,
+    /// Hashes passwords.
+    pub hasher: password::Hasher,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
 }
@@ -58,8 +60,10 @@ impl Context {
     pub fn with(config: Config, db: PgPool, clock: Clock) -> Result<Self> {
         let wake = job::Wake::open(&config.redis_url, &config.job.prefix)?;
         let desk = otp::Desk::open(&config, &db);
+        let metrics = Metrics::default();
+        let hasher = password::Hasher::open(&config.password, &metrics);
         let notify = notify::Courier::open(&config, db.clone())?;
-        Ok(Self(Arc::new(Parts { db, config, clock, metrics: Metrics::default(), wake, desk, notify })))
+        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, hasher, notify })))
     }
 
     /// The present moment, by the context's clock.
