@@ -48,7 +48,8 @@ pub fn register(answer: &Registration, challenge: &[u8], party: Party<'_>) -> Re
     check_client(&answer.client_data, Ceremony::Create, challenge, party.origins)?;
     let data = AuthenticatorData::read(&of_attestation(&answer.attestation)?)?;
     data.check(party.rp_id)?;
-    let (sign_count, backup_eligible, backed_up) = (data.sign_count, data.backup_eligible(), data.backed_up());
+    let (sign_count, backup_eligible, backed_up) =
+        (data.sign_count, data.backup_eligible(), data.backed_up());
     let attested = data.attested.ok_or(Wrong::AuthenticatorData)?;
     if attested.credential_id != answer.credential_id {
         return Err(Wrong::CredentialId);

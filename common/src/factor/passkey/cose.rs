@@ -40,7 +40,8 @@ impl PublicKey {
             (EC2, ES256) => {
                 key.are(&[KTY, ALG, -1, -2, -3])?;
                 (key.integer(-1)? == P256).then_some(())?;
-                let (x, y) = (key.bytes(-2, COORDINATE..=COORDINATE)?, key.bytes(-3, COORDINATE..=COORDINATE)?);
+                let (x, y) =
+                    (key.bytes(-2, COORDINATE..=COORDINATE)?, key.bytes(-3, COORDINATE..=COORDINATE)?);
                 // SEC 1: uncompressed; whether the point is on the curve is checked by the parser
                 ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, [&[4], x, y].concat()).ok()?
             }

@@ -93,7 +93,9 @@ impl Wrong {
             Self::Backup => "The backup flags contradict each other or the registration.",
             Self::PublicKey => "The public key is of no kind that was asked for.",
             Self::CredentialId => "The id is not the credential's.",
-            Self::UserHandle | Self::Signature | Self::Counter | Self::Unknown => "The passkey is not accepted.",
+            Self::UserHandle | Self::Signature | Self::Counter | Self::Unknown => {
+                "The passkey is not accepted."
+            }
         }
     }
 }
@@ -133,7 +135,12 @@ struct ClientData {
 ///
 /// # Errors
 /// The first that is wrong.
-pub fn check_client(raw: &[u8], ceremony: Ceremony, challenge: &[u8], origins: &[String]) -> Result<(), Wrong> {
+pub fn check_client(
+    raw: &[u8],
+    ceremony: Ceremony,
+    challenge: &[u8],
+    origins: &[String],
+) -> Result<(), Wrong> {
     let data: ClientData = serde_json::from_slice(raw).map_err(|_| Wrong::ClientData)?;
     if data.r#type != ceremony.name() {
         return Err(Wrong::Type);
@@ -254,7 +261,8 @@ impl Attested {
 pub fn of_attestation(raw: &[u8]) -> Result<Vec<u8>, Wrong> {
     let mut rest = raw;
     let Some(Value::Map(members)) = item(&mut rest) else { return Err(Wrong::Attestation) };
-    let find = |name: &str| members.iter().find(|(known, _)| known.as_text() == Some(name)).map(|(_, value)| value);
+    let find =
+        |name: &str| members.iter().find(|(known, _)| known.as_text() == Some(name)).map(|(_, value)| value);
     let whole = rest.is_empty()
         && members.len() == 3
         && find("fmt").is_some_and(Value::is_text)

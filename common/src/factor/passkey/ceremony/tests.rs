@@ -63,7 +63,8 @@ impl Key {
             Self::Ed25519(key) => key.sign(message).as_ref().to_vec(),
             Self::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).expect("signature");
+                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+                    .expect("signature");
                 signature
             }
         }
@@ -255,7 +256,11 @@ fn a_registration_has_one_credential_under_its_own_id() {
     assert_eq!(registered(&nested), Err(Wrong::Attestation));
     let endless = Registration { attestation: vec![0x9f; 100_000], ..registration(&Key::p256()) };
     assert_eq!(registered(&endless), Err(Wrong::Attestation));
-    for huge in [&b"\x5b\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"\xbb\x7f\xff\xff\xff\xff\xff\xff\xff", b"\x9a\xff\xff\xff\xff"] {
+    for huge in [
+        &b"\x5b\xff\xff\xff\xff\xff\xff\xff\xff"[..],
+        b"\xbb\x7f\xff\xff\xff\xff\xff\xff\xff",
+        b"\x9a\xff\xff\xff\xff",
+    ] {
         let answer = Registration { attestation: huge.to_vec(), ..registration(&Key::p256()) };
         assert_eq!(registered(&answer), Err(Wrong::Attestation), "{huge:?}");
     }

@@ -1,7 +1,7 @@
 //! Recovery codes: what they look like and how they are read. A code leads with its number, so that one
 //! hash is computed for a try and not ten.
 
-use super::base32;
+use crate::factor::base32;
 use crate::secret;
 
 /// Codes of a set.
@@ -56,7 +56,8 @@ mod tests {
             assert_eq!(code.len(), 17);
             let typed = read(&code).expect("read");
             assert_eq!(typed.number, number);
-            for other in [code.to_lowercase(), code.replace('-', " "), format!(" {} ", code.replace('-', ""))] {
+            for other in [code.to_lowercase(), code.replace('-', " "), format!(" {} ", code.replace('-', ""))]
+            {
                 assert_eq!(read(&other), Some(typed.clone()), "{other}");
             }
         }
@@ -70,9 +71,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_code_is_not_read() {
-        for text in ["", "1", "A0000-00000-00000", "10000-00000-0000", "10000-00000-000000", "1U000-00000-00000",
-            "1é000-00000-0000", "\u{1d7cf}0000-00000-00000"]
-        {
+        for text in [
+            "",
+            "1",
+            "A0000-00000-00000",
+            "10000-00000-0000",
+            "10000-00000-000000",
+            "1U000-00000-00000",
+            "1é000-00000-0000",
+            "\u{1d7cf}0000-00000-00000",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }

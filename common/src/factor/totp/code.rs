@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use qrcode::{Color, EcLevel, QrCode};
 use url::form_urlencoded::byte_serialize;
 
-use super::base32;
 use crate::error::{Error, Result};
+use crate::factor::base32;
 use crate::secret;
 
 /// Seconds of a step.
