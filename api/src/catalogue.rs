@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use keryu_common::auth::otp;
+use keryu_common::auth::{otp, password};
 use keryu_common::error::Code;
-use keryu_common::{idempotency, limit, notify};
+use keryu_common::limit::lockout;
+use keryu_common::{idempotency, ip_block, limit, notify};
 
 use crate::edge::problem;
 
@@ -15,7 +16,10 @@ pub fn codes() -> Vec<Code> {
         .chain(limit::CODES)
         .chain(idempotency::CODES)
         .chain(otp::CODES)
-        .chain(notify::CODES);
+        .chain(notify::CODES)
+        .chain(ip_block::CODES)
+        .chain(lockout::CODES)
+        .chain(password::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();
     codes.sort_by_key(|code| code.code);
     codes.dedup_by_key(|code| code.code);

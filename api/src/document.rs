@@ -2,6 +2,7 @@
 //! out (security, every status, examples, closed bodies), and its page.
 
 use keryu_common::error::{Code, VALIDATION};
+use keryu_common::ip_block::BLOCKED;
 use keryu_common::limit::LIMITED;
 use keryu_common::{Error, Result};
 use poem::{Endpoint, Response};
@@ -53,7 +54,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         Security::Anonymous | Security::SecretPath => json!([]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
-    let mut codes = vec![METHOD, LIMITED, INTERNAL, UNAVAILABLE];
+    let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
     if operation.get("requestBody").is_some() {
         codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);

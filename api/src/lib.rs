@@ -10,7 +10,7 @@ pub mod edge;
 pub mod operation;
 pub mod webhook;
 
-use keryu_common::{Context, Result};
+use keryu_common::{Context, Result, ip_block};
 use poem::{Endpoint, Response};
 use poem_openapi::OpenApi;
 
@@ -33,6 +33,7 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
 /// # Errors
 /// A setting that cannot be used.
 pub fn app(ctx: Context) -> Result<impl Endpoint<Output = Response>> {
+    tokio::spawn(ip_block::follow(ctx.clone()));
     let state = State::build(ctx)?;
     let table = Table::of(operations())
         .get("/api/openapi.json", documents(document::json()?))

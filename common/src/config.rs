@@ -159,6 +159,8 @@ pub struct Config {
     pub otp: crate::auth::otp::Config,
     /// Passwords.
     pub password: crate::auth::password::Config,
+    /// Failed sign-ins.
+    pub lockout: crate::limit::lockout::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
@@ -193,6 +195,7 @@ impl Config {
             http: crate::limit::Config::read(source),
             otp: crate::auth::otp::Config::read(source, stage),
             password: crate::auth::password::Config::read(source, stage),
+            lockout: crate::limit::lockout::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
             job: crate::job::Config::read(source),
         };

@@ -8,8 +8,9 @@ use crate::auth::{otp, password};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
+use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{database, job, notify};
+use crate::{database, ip_block, job, notify};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -30,6 +31,10 @@ pub struct Parts {
     pub wake: job::Wake,
     /// Where requests for codes share a transaction.
     pub desk: otp::Desk,
+    /// Addresses nobody is served from.
+    pub shield: ip_block::Shield,
+    /// Counts failed sign-ins.
+    pub lockout: lockout::Lockout,
     /// Hashes passwords.
     pub hasher: password::Hasher,
     /// Channels, templates and the batched delivery record.
@@ -62,8 +67,11 @@ impl Context {
         let desk = otp::Desk::open(&config, &db);
         let metrics = Metrics::default();
         let hasher = password::Hasher::open(&config.password, &metrics);
+        let lockout =
+            lockout::Lockout::open(&config.lockout, &config.redis_url, &config.job.prefix, &metrics)?;
+        let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
-        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, hasher, notify })))
+        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, shield, lockout, hasher, notify })))
     }
 
     /// The present moment, by the context's clock.

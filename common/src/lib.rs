@@ -14,6 +14,7 @@ pub mod error;
 pub mod factor;
 pub mod id;
 pub mod idempotency;
+pub mod ip_block;
 pub mod job;
 pub mod limit;
 pub mod mask;

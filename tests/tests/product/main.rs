@@ -32,5 +32,6 @@ mod retention;
 mod schedules;
 mod secrecy;
 mod settings;
+mod timing;
 mod webhooks;
 mod wire;

@@ -1,5 +1,6 @@
 //! Passwords: what is taken (`policy`), how it is kept (`hash`) and where that is computed (`hasher`).
 
+pub mod bare;
 mod hash;
 mod hasher;
 mod policy;
