@@ -138,6 +138,9 @@ fn problem_schema() -> Value {
                 },
             } },
             "debug": { "type": "string", "description": "In development only." },
+            "mfa_token": { "type": "string", "description": "Of `mfa.required`: hand it in with a second factor." },
+            "methods": { "type": "array", "items": { "type": "string" }, "description": "Of `mfa.required`: second factors that will do." },
+            "expires_in": { "type": "integer", "description": "Of `mfa.required`: seconds that `mfa_token` works." },
         },
     })
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod context;
 pub mod database;
 pub mod error;
+pub mod factor;
 pub mod id;
 pub mod idempotency;
 pub mod ip_block;

@@ -15,6 +15,7 @@ use keryu_common::{Context, job, notify, retention};
 pub fn registry() -> Registry {
     let mut all = Registry::default();
     all.job::<notify::DeliverMessage>();
+    all.job::<notify::DeliverNotice>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
     all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One);

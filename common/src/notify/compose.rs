@@ -1,11 +1,12 @@
-//! From a row to a text. The one place where a code is derived for a message, whether it is sent
+//! From a row to a text. The one place where a code or a link is derived for a message, whether it is sent
 //! (`jobs`) or looked at in development (`inbox`); it lives as long as the text.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
-use super::Message;
 use super::store::Opened;
 use super::template::{Facts, MailText};
+use super::{Message, notice};
 use crate::auth::otp::{self, Seed};
 use crate::config::Config;
 use crate::user::Channel;
@@ -27,26 +28,36 @@ pub(super) struct Recipe<'a> {
     pub purpose: Option<&'a str>,
     /// None where the message carries no code.
     pub seed: Option<Seed>,
+    /// What a link names.
+    pub challenge_id: Option<Uuid>,
     pub minutes: i64,
+    /// As the row holds them.
+    pub facts: &'a serde_json::Value,
 }
 
 /// Renders a message, or tells why not, without secrets.
 pub(super) fn render(config: &Config, recipe: &Recipe<'_>) -> Result<(Channel, Text), String> {
     let message = Message::named(recipe.kind).ok_or_else(|| format!("{} is not a message", recipe.kind))?;
-    let code = match (&recipe.seed, message) {
-        (Some(seed), Message::OtpCode) => {
-            let code = otp::code(&config.keys, seed);
-            code.ok_or("KERYU_SECRET_KEY no longer holds the key this code was made with")?
+    const LOST: &str = "KERYU_SECRET_KEY no longer holds the key this code was made with";
+    let (mut code, mut link) = (String::new(), String::new());
+    match (message, &recipe.seed, recipe.challenge_id) {
+        (Message::OtpCode, Some(seed), _) => code = otp::code(&config.keys, seed).ok_or(LOST)?,
+        (Message::VerifyEmailLink, Some(seed), Some(id)) => {
+            let token = otp::link::token(&config.keys, id, seed).ok_or(LOST)?;
+            link = format!("{}{}{token}", config.public_url, otp::link::PATH);
         }
-        (None, Message::OtpCode) => return Err("its challenge is gone".to_owned()),
-        (_, Message::AccountExists) => String::new(),
-    };
+        (Message::OtpCode | Message::VerifyEmailLink, ..) => return Err("its challenge is gone".to_owned()),
+        _ => {}
+    }
+    let told = notice::Facts::read(recipe.facts);
     let facts = Facts {
         name: &config.notify.name,
         code: &code,
         minutes: recipe.minutes,
         purpose: recipe.purpose.unwrap_or_default(),
         support: config.support_url.as_deref(),
+        link: &link,
+        told: &told,
     };
     let templates = &config.notify.templates;
     // a template's error may quote what it was given
@@ -88,7 +99,9 @@ pub(super) fn compose(
         language: &opened.language,
         purpose: opened.purpose.as_deref(),
         seed,
+        challenge_id: opened.challenge_id,
         minutes: minutes(now, opened.expires_at),
+        facts: &opened.facts,
     };
     render(config, &recipe)
 }

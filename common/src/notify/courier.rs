@@ -29,6 +29,7 @@ struct Ask {
     delivery_id: Uuid,
     created_at: DateTime<Utc>,
     at: DateTime<Utc>,
+    again: bool,
 }
 
 /// Channels and the batched delivery record.
@@ -79,14 +80,16 @@ impl Courier {
         }
     }
 
-    /// Takes a delivery up; none where there is no such delivery or nothing is owed any more.
+    /// Takes a delivery up; none where there is no such delivery or nothing is owed any more. `again`:
+    /// a call whose end nobody knows is made once more.
     pub(super) async fn take_up(
         &self,
         delivery_id: Uuid,
         created_at: DateTime<Utc>,
         at: DateTime<Utc>,
+        again: bool,
     ) -> Result<Option<Opened>> {
-        self.open.call(Ask { delivery_id, created_at, at }).await
+        self.open.call(Ask { delivery_id, created_at, at, again }).await
     }
 
     /// Writes the end of a step.
@@ -103,8 +106,9 @@ async fn take_up(
 ) -> Result<Vec<Option<Opened>>> {
     let ids: Vec<Uuid> = asks.iter().map(|ask| ask.delivery_id).collect();
     let created: Vec<DateTime<Utc>> = asks.iter().map(|ask| ask.created_at).collect();
+    let again: Vec<bool> = asks.iter().map(|ask| ask.again).collect();
     let now = asks.iter().map(|ask| ask.at).max().unwrap_or_default();
-    let rows = store::open(db, now, &ids, &created, sms, mail).await?;
+    let rows = store::open(db, now, &ids, &created, sms, mail, &again).await?;
     // two jobs may name one delivery: the first has it, the other finds nothing to do
     let mut rows: HashMap<Uuid, Opened> = rows.into_iter().map(|row| (row.delivery_id, row)).collect();
     Ok(ids.iter().map(|id| rows.remove(id)).collect())

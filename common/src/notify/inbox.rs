@@ -55,7 +55,9 @@ fn letter(ctx: &Context, row: store::Shown) -> Letter {
         language: &row.language,
         purpose: row.purpose.as_deref(),
         seed,
+        challenge_id: row.challenge_id,
         minutes: minutes(row.at, row.expires_at),
+        facts: &row.facts,
     };
     let (subject, text) = match render(&ctx.config, &recipe) {
         Ok((_, Text::Sms(text))) => (None, text),

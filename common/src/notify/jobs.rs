@@ -1,7 +1,8 @@
 //! What happens later: handing one message to a provider.
 //!
 //! Before and after each provider call stands an attempt row (what is left open by a crash is an
-//! unknown outcome). An unknown outcome of a code means: send it again, it is the same code. No
+//! unknown outcome). An unknown outcome of a code or link means: send it again, it is the same one. That
+//! of a notice means: hold it and tell; the delivery ends `unknown`, and staff may send it again. No
 //! transaction is open during a call.
 
 use std::time::{Duration, Instant};
@@ -38,19 +39,52 @@ impl Job for DeliverMessage {
     const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), most: Duration::from_secs(30) };
 
     async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
-        if !lease.holds() {
-            return not_held();
-        }
-        let opened = match ctx.notify.take_up(self.delivery_id, self.created_at, ctx.now()).await {
-            Ok(Some(opened)) if opened.state == State::Sending.name() => opened,
-            Ok(_) => return Verdict::Done,
-            Err(error) => return error.into(),
-        };
-        let delivery = Delivery { ctx, lease, opened };
-        match compose(&ctx.config, &delivery.opened, ctx.now()) {
-            Ok((channel, text)) => delivery.send(channel, &text).await,
-            Err(reason) => delivery.fail(reason).await,
-        }
+        deliver(ctx, lease, self.delivery_id, self.created_at, true).await
+    }
+}
+
+/// Hands a notice to the providers of its channel, in their order; nobody waits at a screen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliverNotice {
+    /// Which; all else is in its row.
+    pub delivery_id: Uuid,
+    /// When it was asked for: the partition its row is in.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Job for DeliverNotice {
+    const KIND: &'static str = "notify.deliver_notice";
+    const QUEUE: Queue = Queue::Default;
+    // a day of an outage is 190 tries, ten minutes less a quarter apart
+    const MAX_ATTEMPTS: i16 = 250;
+    const TIMEOUT: Duration = DeliverMessage::TIMEOUT;
+    const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), most: Duration::from_secs(600) };
+
+    async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
+        deliver(ctx, lease, self.delivery_id, self.created_at, false).await
+    }
+}
+
+/// Sends what is open. `again`: a call whose end nobody knows is made once more.
+async fn deliver(
+    ctx: &Context,
+    lease: &Lease,
+    delivery_id: Uuid,
+    created_at: DateTime<Utc>,
+    again: bool,
+) -> Verdict {
+    if !lease.holds() {
+        return not_held();
+    }
+    let opened = match ctx.notify.take_up(delivery_id, created_at, ctx.now(), again).await {
+        Ok(Some(opened)) if opened.state == State::Sending.name() => opened,
+        Ok(_) => return Verdict::Done,
+        Err(error) => return error.into(),
+    };
+    let delivery = Delivery { ctx, lease, opened, again };
+    match compose(&ctx.config, &delivery.opened, ctx.now()) {
+        Ok((channel, text)) => delivery.send(channel, &text).await,
+        Err(reason) => delivery.fail(reason).await,
     }
 }
 
@@ -67,6 +101,7 @@ struct Delivery<'a> {
     ctx: &'a Context,
     lease: &'a Lease,
     opened: Opened,
+    again: bool,
 }
 
 impl Delivery<'_> {
@@ -103,7 +138,8 @@ impl Delivery<'_> {
             };
             // another provider may still be called if its answer can come before the job's time is over
             let time_left = began.elapsed() + PATIENCE < DeliverMessage::TIMEOUT;
-            let goes_on = held && time_left && step + 1 < names.len() && fails_over(&answer);
+            let fails_over = fails_over(&answer, self.again);
+            let goes_on = held && time_left && step + 1 < names.len() && fails_over;
             let worse = worst_of(worst.take(), answer.clone());
             let state = match (goes_on, &answer) {
                 (true, _) => State::Sending,
@@ -116,7 +152,7 @@ impl Delivery<'_> {
             match (held, goes_on, &answer) {
                 (false, ..) => return not_held(),
                 (_, false, Answer::Accepted { .. }) => return Verdict::Done,
-                (_, false, _) => return verdict(worse),
+                (_, false, _) => return verdict(worse, self.again),
                 (_, true, _) => worst = Some(worse),
             }
         }
@@ -189,9 +225,14 @@ impl Delivery<'_> {
     }
 }
 
-/// Whether the next provider may do what this one did not. Who refuses a recipient speaks for all.
-fn fails_over(answer: &Answer) -> bool {
-    matches!(answer, Answer::Retry { .. } | Answer::Unknown { .. } | Answer::Misconfigured { .. })
+/// Whether the next provider may do what this one did not. Who refuses a recipient speaks for all; what
+/// one may have taken is the next one's only where it may go `again`.
+fn fails_over(answer: &Answer, again: bool) -> bool {
+    match answer {
+        Answer::Retry { .. } | Answer::Misconfigured { .. } => true,
+        Answer::Unknown { .. } => again,
+        Answer::Accepted { .. } | Answer::GiveUp { .. } => false,
+    }
 }
 
 /// Of several providers' answers, the one that decides: what may have been accepted weighs most, then
@@ -222,9 +263,10 @@ fn state_after(answer: &Answer, last: bool) -> State {
 }
 
 /// The job's verdict.
-fn verdict(answer: Answer) -> Verdict {
+fn verdict(answer: Answer, again: bool) -> Verdict {
     match answer {
         Answer::Accepted { .. } | Answer::GiveUp { .. } => Verdict::Done,
+        Answer::Unknown { .. } if !again => Verdict::Done,
         Answer::Retry { after, reason } => Verdict::Retry { after, reason },
         Answer::Unknown { reason } | Answer::Misconfigured { reason } => {
             Verdict::Retry { after: None, reason }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod courier;
 pub mod inbox;
 pub mod jobs;
+pub mod notice;
 pub mod receipt;
 pub mod store;
 pub mod template;
@@ -25,7 +26,8 @@ use uuid::Uuid;
 
 pub use config::Config;
 pub use courier::Courier;
-pub use jobs::DeliverMessage;
+pub use jobs::{DeliverMessage, DeliverNotice};
+pub use notice::{Change, Facts, Told, tell, tell_at};
 pub use receipt::{Receipt, receipt};
 
 use crate::audit::Client;
@@ -69,18 +71,74 @@ pub enum Message {
     OtpCode,
     /// To the owner of an identifier with which somebody tried to register.
     AccountExists,
+    /// A link that proves an e-mail address.
+    VerifyEmailLink,
+    /// The account is ready.
+    Welcome,
+    /// A sign-in from a device not seen before.
+    NewDevice,
+    /// A new password.
+    PasswordChanged,
+    /// A new e-mail address or phone number.
+    IdentifierChanged,
+    /// A second factor came, went or was used up.
+    MfaChanged,
+    /// A refresh token was shown after its successor was used.
+    TokenReuse,
+    /// Other rights.
+    RoleChanged,
+    /// Suspended, banned, active again, ...
+    AccountStatusChanged,
+    /// A deletion was taken back.
+    AccountRestored,
+    /// Deleted, and when it is erased.
+    AccountDeletionScheduled,
+    /// Nobody has used the account for long, and when it becomes inactive.
+    InactivityWarning,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::OtpCode, Self::AccountExists];
+    pub const ALL: [Self; 14] = [
+        Self::OtpCode,
+        Self::AccountExists,
+        Self::VerifyEmailLink,
+        Self::Welcome,
+        Self::NewDevice,
+        Self::PasswordChanged,
+        Self::IdentifierChanged,
+        Self::MfaChanged,
+        Self::TokenReuse,
+        Self::RoleChanged,
+        Self::AccountStatusChanged,
+        Self::AccountRestored,
+        Self::AccountDeletionScheduled,
+        Self::InactivityWarning,
+    ];
 
     /// As rows and template folders call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::OtpCode => "otp_code",
             Self::AccountExists => "account_exists",
+            Self::VerifyEmailLink => "verify_email_link",
+            Self::Welcome => "welcome",
+            Self::NewDevice => "new_device",
+            Self::PasswordChanged => "password_changed",
+            Self::IdentifierChanged => "identifier_changed",
+            Self::MfaChanged => "mfa_changed",
+            Self::TokenReuse => "token_reuse",
+            Self::RoleChanged => "role_changed",
+            Self::AccountStatusChanged => "account_status_changed",
+            Self::AccountRestored => "account_restored",
+            Self::AccountDeletionScheduled => "account_deletion_scheduled",
+            Self::InactivityWarning => "inactivity_warning",
         }
+    }
+
+    /// Whether it is a notice: nobody waits for it at a screen, and it is not sent twice by itself.
+    pub fn is_notice(self) -> bool {
+        !matches!(self, Self::OtpCode | Self::AccountExists | Self::VerifyEmailLink)
     }
 
     /// The message with this name.
@@ -104,7 +162,7 @@ pub enum State {
     Failed,
     /// Its time went by.
     Expired,
-    /// A provider may have it; it is sent again.
+    /// A provider may have it. A code is sent again; a notice is held.
     Unknown,
 }
 
@@ -198,6 +256,7 @@ pub fn rows(now: DateTime<Utc>, client: &Client, order: Order) -> Result<(store:
         challenge_id: order.challenge_id,
         purpose: order.purpose,
         sends: order.sends,
+        facts: serde_json::json!({}),
         expires_at: order.expires_at,
         request_id: Some(client.request_id.clone()),
         traceparent: client.traceparent.clone(),

@@ -6,6 +6,7 @@
 mod read;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -38,6 +39,8 @@ pub struct NewDelivery {
     pub purpose: Option<&'static str>,
     /// Whether a provider is called.
     pub sends: bool,
+    /// What the text says besides its kind. No secret.
+    pub facts: Value,
     /// Of no use after.
     pub expires_at: DateTime<Utc>,
     /// The request that asked.
@@ -51,8 +54,9 @@ pub async fn insert(tx: impl PgExecutor<'_>, delivery: &NewDelivery, job: &NewJo
     sqlx::query!(
         "WITH delivery AS (
              INSERT INTO deliveries (delivery_id, created_at, kind, channel, recipient, language, user_id,
-                                     challenge_id, purpose, sends, state, expires_at, request_id, traceparent)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12, $13)
+                                     challenge_id, purpose, sends, state, expires_at, request_id, traceparent,
+                                     facts)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12, $13, $21)
          )
          INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload,
                            run_at, expires_at, created_at, request_id, traceparent)
@@ -77,6 +81,7 @@ pub async fn insert(tx: impl PgExecutor<'_>, delivery: &NewDelivery, job: &NewJo
         job.priority,
         job.max_attempts,
         job.payload,
+        delivery.facts,
     )
     .execute(tx)
     .await?;
@@ -118,11 +123,16 @@ pub struct Opened {
     pub challenge_purpose: Option<String>,
     /// The code's length.
     pub digits: Option<i16>,
+    /// The challenge, for a link.
+    pub challenge_id: Option<Uuid>,
+    /// What a notice says.
+    pub facts: Value,
 }
 
 /// Takes deliveries up: marks each open one `sending` and notes the attempt, or ends it where nothing
 /// is owed (time over, code used, nobody to send to). What is not open is left out. `sms` and `email`
-/// name the provider that comes first; none notes no attempt.
+/// name the provider that comes first; none notes no attempt. With `again` a call whose end nobody
+/// knows is made once more; without it the delivery is held as `unknown`.
 ///
 /// LATERAL with LIMIT, and `coalesce` around the state, leave the planner one way: probe each id. Without
 /// statistics it takes the state for a rare value and reads all deliveries first (measured: 620 µs a row
@@ -134,18 +144,20 @@ pub async fn open(
     created: &[DateTime<Utc>],
     sms: Option<&str>,
     email: Option<&str>,
+    again: &[bool],
 ) -> Sql<Vec<Opened>> {
     sqlx::query_as!(
         Opened,
         r#"WITH found AS (
                SELECT d.delivery_id, d.created_at, c.key_id, c.nonce, c.identifier,
-                      c.purpose AS challenge_purpose, c.digits,
+                      c.purpose AS challenge_purpose, c.digits, c.challenge_id,
                       (CASE WHEN c.used_at IS NOT NULL AND d.attempts > 0 THEN 'delivered'
                             WHEN c.used_at IS NOT NULL OR d.expires_at <= $3
-                                 OR (d.kind = 'otp_code' AND c.challenge_id IS NULL) THEN 'expired'
+                                 OR (d.kind IN ('otp_code', 'verify_email_link') AND c.challenge_id IS NULL) THEN 'expired'
                             WHEN NOT d.sends THEN 'accepted'
+                            WHEN NOT asked.again AND d.state <> 'queued' THEN 'unknown'
                             ELSE 'sending' END)::delivery_state AS next
-               FROM unnest($1::uuid[], $2::timestamptz[]) AS asked(id, at)
+               FROM unnest($1::uuid[], $2::timestamptz[], $6::bool[]) AS asked(id, at, again)
                CROSS JOIN LATERAL (SELECT * FROM deliveries d
                                    WHERE d.delivery_id = asked.id AND d.created_at = asked.at LIMIT 1) d
                LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
@@ -159,6 +171,7 @@ pub async fn open(
                    accepted_at = CASE WHEN f.next = 'accepted' THEN $3 ELSE d.accepted_at END,
                    finished_at = CASE WHEN f.next = 'sending' THEN NULL ELSE $3 END,
                    reason = CASE f.next WHEN 'sending' THEN d.reason
+                                        WHEN 'unknown' THEN coalesce(d.reason, 'the worker was lost during the call; held, not sent twice')
                                         WHEN 'delivered' THEN 'its code was used'
                                         WHEN 'accepted' THEN 'nobody has this identifier: nothing is sent'
                                         ELSE concat_ws('; ', 'its time was over', d.reason) END
@@ -166,8 +179,8 @@ pub async fn open(
                WHERE d.delivery_id = f.delivery_id AND d.created_at = f.created_at
                  AND coalesce(d.state IN ('queued', 'sending', 'unknown'), false)
                RETURNING d.delivery_id, d.created_at, d.kind, d.channel, d.recipient, d.language, d.purpose,
-                         d.expires_at, d.state, d.provider, d.attempts, f.key_id, f.nonce, f.identifier,
-                         f.challenge_purpose, f.digits
+                         d.expires_at, d.state, d.provider, d.attempts, d.facts, f.key_id, f.nonce, f.identifier,
+                         f.challenge_purpose, f.digits, f.challenge_id
            ), noted AS (
                INSERT INTO delivery_attempts (delivery_id, attempt, step, provider, started_at)
                SELECT delivery_id, attempts, 0, provider, $3 FROM opened
@@ -178,9 +191,10 @@ pub async fn open(
                   expires_at AS "expires_at!", state::text AS "state!",
                   attempts AS "attempt!", $3 AS "started_at!",
                   key_id AS "key_id?", nonce AS "nonce?", identifier AS "identifier?",
-                  challenge_purpose AS "challenge_purpose?", digits AS "digits?"
+                  challenge_purpose AS "challenge_purpose?", digits AS "digits?",
+                  challenge_id AS "challenge_id?", facts AS "facts!"
            FROM opened"#,
-        ids, created, now, sms, email,
+        ids, created, now, sms, email, again,
     )
     .fetch_all(db)
     .await

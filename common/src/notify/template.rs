@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 
-use super::Message;
+use super::{Message, notice};
 
 /// What is used where the wanted language has no template.
 pub const FALLBACK: &str = "en";
@@ -37,11 +37,39 @@ macro_rules! built_in {
     )};
 }
 
-const BUILT_IN: [(&str, &str); 16] =
-    built_in!["otp_code" / "en", "otp_code" / "fr", "account_exists" / "en", "account_exists" / "fr"];
+const BUILT_IN: [(&str, &str); 112] = built_in![
+    "otp_code" / "en",
+    "otp_code" / "fr",
+    "account_exists" / "en",
+    "account_exists" / "fr",
+    "verify_email_link" / "en",
+    "verify_email_link" / "fr",
+    "welcome" / "en",
+    "welcome" / "fr",
+    "new_device" / "en",
+    "new_device" / "fr",
+    "password_changed" / "en",
+    "password_changed" / "fr",
+    "identifier_changed" / "en",
+    "identifier_changed" / "fr",
+    "mfa_changed" / "en",
+    "mfa_changed" / "fr",
+    "token_reuse" / "en",
+    "token_reuse" / "fr",
+    "role_changed" / "en",
+    "role_changed" / "fr",
+    "account_status_changed" / "en",
+    "account_status_changed" / "fr",
+    "account_restored" / "en",
+    "account_restored" / "fr",
+    "account_deletion_scheduled" / "en",
+    "account_deletion_scheduled" / "fr",
+    "inactivity_warning" / "en",
+    "inactivity_warning" / "fr",
+];
 
 /// What a text may speak of.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The product's name.
     pub name: &'a str,
@@ -53,6 +81,10 @@ pub struct Facts<'a> {
     pub purpose: &'a str,
     /// Where help is.
     pub support: Option<&'a str>,
+    /// The link, for messages that carry one.
+    pub link: &'a str,
+    /// What a notice says besides its kind.
+    pub told: &'a notice::Facts,
 }
 
 /// A mail's three texts.
@@ -214,11 +246,16 @@ impl Templates {
     }
 
     fn render(&self, name: &str, facts: &Facts<'_>) -> Result<String, minijinja::Error> {
-        let Facts { name: product, code, minutes, purpose, support } = *facts;
-        self.0
-            .environment
-            .get_template(name)?
-            .render(context! { name => product, code, minutes, purpose, support })
+        let Facts { name: product, code, minutes, purpose, support, link, told } = *facts;
+        let hours = (minutes + 59) / 60;
+        let at = told.at.map(|at| at.format("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+        let date = told.date.map(|date| date.to_string()).unwrap_or_default();
+        let notice::Facts { device, place, what, new, role, status, username, .. } = told;
+        let what = what.map(notice::Change::name);
+        self.0.environment.get_template(name)?.render(context! {
+            name => product, code, minutes, hours, purpose, support, link,
+            at, date, device, place, what, new, role, status, username,
+        })
     }
 }
 
@@ -268,6 +305,8 @@ fn read(folder: &Path, sources: &mut BTreeMap<String, (String, String)>, faults:
 
 /// Facts that reach every branch.
 fn samples() -> Vec<Facts<'static>> {
+    const LINK: &str =
+        "https://id.example.org/api/users/verify/email/aZ09_-aZ09_-aZ09_-aZ09_-aZ09_-aZ09_-aZ0";
     let purposes = [
         "register",
         "login",
@@ -279,11 +318,21 @@ fn samples() -> Vec<Facts<'static>> {
         "step_up",
         "",
     ];
-    let facts =
-        |purpose, support, minutes| Facts { name: "Keryu", code: "12345678", minutes, purpose, support };
-    let with_help = purposes.map(|purpose| facts(purpose, Some("https://example.org/help?a=b&c=d"), 10));
-    let without = [facts("login", None, 1), facts("reset_password", None, 0)];
-    with_help.into_iter().chain(without).collect()
+    let facts = |purpose, support, minutes, told| Facts {
+        name: "Keryu",
+        code: "12345678",
+        minutes,
+        purpose,
+        support,
+        link: LINK,
+        told,
+    };
+    let bare = notice::Facts::none();
+    let with_help =
+        purposes.map(|purpose| facts(purpose, Some("https://example.org/help?a=b&c=d"), 10, bare));
+    let without = [facts("login", None, 1, bare), facts("reset_password", None, 0, bare)];
+    let told = notice::samples().into_iter().map(|told| facts("", None, 1440, told));
+    with_help.into_iter().chain(without).chain(told).collect()
 }
 
 /// Why a rendered part would not do.

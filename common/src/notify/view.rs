@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::store::{self, Attempt, Row};
-use super::{DeliverMessage, NOT_FOUND, NOT_RESENDABLE, State};
+use super::{DeliverMessage, DeliverNotice, Message, NOT_FOUND, NOT_RESENDABLE, State};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::job::{self, Job, Terms};
@@ -63,7 +63,8 @@ pub async fn show(db: &PgPool, now: DateTime<Utc>, delivery_id: Uuid) -> Result<
     let line = line(row.ok_or_else(|| NOT_FOUND.refuse("There is no delivery with this id."))?, now)?;
     let attempts = store::list_attempts(db, delivery_id).await?;
     let cause = cause(&line, &attempts);
-    Ok(Detail { next_step: next_step(line.state), line, attempts, cause })
+    let held = is_notice(&line.row.kind);
+    Ok(Detail { next_step: next_step(line.state, held), line, attempts, cause })
 }
 
 /// Why a delivery is where it is.
@@ -83,14 +84,20 @@ fn cause(line: &Line, attempts: &[Attempt]) -> String {
     }
 }
 
-fn next_step(state: State) -> &'static str {
+fn is_notice(kind: &str) -> bool {
+    Message::named(kind).is_some_and(Message::is_notice)
+}
+
+fn next_step(state: State, notice: bool) -> &'static str {
     match state {
         State::Queued => "The worker sends it; if it stays here, see `queues list` and `jobs list`.",
+        State::Sending if notice => "A worker has it; after a crash it is held as `unknown`.",
         State::Sending => "A worker has it; after a crash it is sent again within 15 s.",
         State::Accepted => "The provider delivers it, and may report the outcome.",
         State::Delivered => "Nothing.",
         State::Failed => "Mend the cause, then `deliveries resend` while its time lasts.",
         State::Expired => "Nothing: the person asks for another one.",
+        State::Unknown if notice => "Held: it may have arrived. `deliveries resend` sends it again.",
         State::Unknown => "The worker sends it again.",
     }
 }
@@ -108,10 +115,18 @@ pub async fn resend(ctx: &Context, delivery_id: Uuid) -> Result<Uuid> {
         return Err(NOT_RESENDABLE.refuse("Its time is over, or it goes to nobody.").into());
     }
     let terms = Terms { expires_at: Some(row.expires_at), request_id: row.request_id, ..Terms::default() };
-    let job_id =
-        job::enqueue(&mut tx, now, &DeliverMessage { delivery_id, created_at: row.created_at }, terms)
-            .await?;
+    let created_at = row.created_at;
+    let (job_id, queue) = match is_notice(&row.kind) {
+        true => {
+            let job = DeliverNotice { delivery_id, created_at };
+            (job::enqueue(&mut tx, now, &job, terms).await?, DeliverNotice::QUEUE)
+        }
+        false => {
+            let job = DeliverMessage { delivery_id, created_at };
+            (job::enqueue(&mut tx, now, &job, terms).await?, DeliverMessage::QUEUE)
+        }
+    };
     tx.commit().await?;
-    ctx.wake.queue(DeliverMessage::QUEUE);
+    ctx.wake.queue(queue);
     Ok(job_id)
 }

@@ -213,7 +213,7 @@ async fn a_worker_that_dies_during_the_call_leaves_an_open_attempt_and_the_code_
     // what is left of a worker that was killed after it took the delivery up
     let ids = [delivery_id(&issued)];
     let now = product.ctx.now();
-    keryu_common::notify::store::open(&product.ctx.db, now, &ids, &[now], Some("http"), None)
+    keryu_common::notify::store::open(&product.ctx.db, now, &ids, &[now], Some("http"), None, &[true])
         .await
         .expect("open");
     assert_eq!(state(&product, &issued).await, "sending");

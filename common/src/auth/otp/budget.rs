@@ -114,6 +114,8 @@ pub struct Budget {
     pub day_sent: i32,
     /// Who has proved the identifier.
     pub user_id: Option<Uuid>,
+    /// The owner's language.
+    pub language: Option<String>,
 }
 
 /// The counters after one more send.
@@ -228,6 +230,7 @@ mod tests {
             day_started_at: start,
             day_sent: 0,
             user_id: None,
+            language: None,
         };
         let (mut now, mut sent) = (start, Vec::new());
         while now < start + TimeDelta::hours(23) {
@@ -241,6 +244,7 @@ mod tests {
                         day_started_at: spent.day_started_at,
                         day_sent: spent.day_sent,
                         user_id: None,
+                        language: None,
                     };
                 }
                 Err(refusal) => {

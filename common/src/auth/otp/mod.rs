@@ -6,6 +6,7 @@
 
 mod budget;
 mod code;
+pub mod link;
 mod proof;
 mod request;
 pub mod sample;

@@ -17,7 +17,17 @@ fn seed(config: &Config) -> Seed {
 }
 
 fn recipe(kind: &'static str, channel: &'static str, seed: Option<Seed>) -> Recipe<'static> {
-    Recipe { kind, channel, language: "en", purpose: Some("login"), seed, minutes: 5 }
+    const NOTHING: &serde_json::Value = &serde_json::Value::Null;
+    Recipe {
+        kind,
+        channel,
+        language: "en",
+        purpose: Some("login"),
+        seed,
+        challenge_id: Some(Uuid::nil()),
+        minutes: 5,
+        facts: NOTHING,
+    }
 }
 
 #[test]

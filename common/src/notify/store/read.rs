@@ -1,6 +1,7 @@
 //! The SQL of looking at deliveries.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -177,6 +178,10 @@ pub struct Shown {
     pub challenge_purpose: Option<String>,
     /// The code's length.
     pub digits: Option<i16>,
+    /// The challenge, for a link.
+    pub challenge_id: Option<Uuid>,
+    /// What a notice says.
+    pub facts: Value,
 }
 
 /// What providers took, newest first.
@@ -187,12 +192,37 @@ pub async fn list_accepted(db: impl PgExecutor<'_>, limit: i64) -> Sql<Vec<Shown
                   d.language AS "language!", d.purpose AS "purpose?", d.accepted_at AS "at!",
                   d.expires_at AS "expires_at!",
                   c.key_id AS "key_id?", c.nonce AS "nonce?", c.identifier AS "identifier?",
-                  c.purpose AS "challenge_purpose?", c.digits AS "digits?"
+                  c.purpose AS "challenge_purpose?", c.digits AS "digits?", c.challenge_id AS "challenge_id?",
+                  d.facts AS "facts!"
            FROM deliveries d LEFT JOIN challenges c ON c.challenge_id = d.challenge_id
            WHERE d.sends AND d.accepted_at IS NOT NULL
            ORDER BY d.created_at DESC, d.delivery_id DESC LIMIT $1"#,
         limit,
     )
     .fetch_all(db)
+    .await
+}
+
+/// Where a person can be told something, and in which language.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Of the text.
+    pub language: String,
+    /// Proved.
+    pub email: Option<String>,
+    /// Proved.
+    pub phone_number: Option<String>,
+}
+
+/// How somebody is reached.
+pub async fn find_reach(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Reach>> {
+    sqlx::query_as!(
+        Reach,
+        r#"SELECT language, CASE WHEN email_verified_at IS NOT NULL THEN email END AS email,
+                  CASE WHEN phone_verified_at IS NOT NULL THEN phone_number END AS phone_number
+           FROM users WHERE user_id = $1"#,
+        user_id,
+    )
+    .fetch_optional(db)
     .await
 }

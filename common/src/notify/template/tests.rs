@@ -3,7 +3,8 @@ use std::fs;
 use super::*;
 
 fn facts() -> Facts<'static> {
-    Facts { name: "Keryu", code: "123456", minutes: 5, purpose: "login", support: None }
+    let told = notice::Facts::none();
+    Facts { name: "Keryu", code: "123456", minutes: 5, purpose: "login", support: None, link: "", told }
 }
 
 #[test]
@@ -17,11 +18,16 @@ fn what_is_built_in_holds_and_stays_one_text_message() {
             for facts in samples() {
                 let text = templates.sms(message, language, &facts).expect("text");
                 let fits = |c: char| c.is_ascii_alphanumeric() || GSM.contains(c);
-                assert!(text.chars().all(fits), "{language} {message:?}: {text}");
+                assert!(
+                    text.trim().chars().all(fits) && !text.trim().contains('\n'),
+                    "{language} {message:?}: {text}"
+                );
                 assert!(text.chars().count() <= 160, "{text}");
                 let mail = templates.mail(message, language, &facts).expect("mail");
                 assert!(mail.html.contains(&format!("lang=\"{language}\"")));
-                assert_eq!(facts.support.is_some(), mail.text.contains("https://"), "{}", mail.text);
+                let addresses =
+                    usize::from(facts.support.is_some()) + usize::from(message == Message::VerifyEmailLink);
+                assert_eq!(mail.text.matches("https://").count(), addresses, "{}", mail.text);
                 if message == Message::OtpCode {
                     for text in [&text, &mail.text, &mail.html, &mail.subject] {
                         assert!(text.contains("12345678"), "{text}");
