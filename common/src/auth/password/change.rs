@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::store::{self, Own};
-use super::{NONE, Password, WRONG};
+use super::{NONE, Password, WRONG, must_be_on};
 use crate::audit::{self, Client, Line};
 use crate::auth::otp::{self, Purpose};
 use crate::auth::{sign_in::NO_ACCOUNT, token};
@@ -45,6 +45,7 @@ pub struct Change {
 /// # Errors
 /// `otp.*`, `auth.no_account`, `account.*`, `auth.busy`, a fault of the new password.
 pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
+    must_be_on(&ctx.config)?;
     let Reset { identifier, otp, challenge_id, new } = ask;
     refuse_breached(ctx, &new).await?;
     let proof =
@@ -66,7 +67,7 @@ pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
     recover(&mut tx, ctx, user_id).await?;
     session::end_all(&mut tx, user_id, None, End::PasswordChanged, now).await?;
     note(&mut tx, ctx, client, (user_id, None), "password.reset").await?;
-    notify::tell(&mut tx, ctx, client, &told(user_id)).await?;
+    notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
     ctx.wake.queue(crate::job::Queue::Default);
     ctx.lockout.clear(&Subject::Name(super::account_hash(ctx, user_id)), client).await;
@@ -78,6 +79,7 @@ pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
 /// # Errors
 /// `password.none`, `password.wrong`, `auth.locked`, `auth.busy`, a fault of the new password.
 pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change) -> Result<()> {
+    must_be_on(&ctx.config)?;
     let user_id = person.user_id();
     let own = store::find_own(&ctx.db, user_id).await?;
     let own = own.ok_or_else(|| session::ENDED.refuse("The account is gone."))?;
@@ -112,7 +114,7 @@ pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change
     }
     session::end_all(&mut tx, user_id, Some(person.session_id), End::PasswordChanged, now).await?;
     note(&mut tx, ctx, client, by, "password.changed").await?;
-    notify::tell(&mut tx, ctx, client, &told(user_id)).await?;
+    notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
     ctx.wake.queue(crate::job::Queue::Default);
     Ok(())
@@ -155,8 +157,8 @@ pub async fn first(ctx: &Context, password: &Password, names: &[&str]) -> Result
     ctx.hasher.hash(password.as_str()).await
 }
 
-fn told(user_id: Uuid) -> notify::Told {
-    notify::Told { user_id, message: Message::PasswordChanged, facts: json!({}) }
+fn told(ctx: &Context, client: &Client, user_id: Uuid) -> notify::Told {
+    notify::Told { user_id, message: Message::PasswordChanged, facts: notify::Facts::of(client, ctx.now()) }
 }
 
 async fn note(

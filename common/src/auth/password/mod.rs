@@ -21,7 +21,7 @@ pub use sign_in::{Ask, sign_in};
 
 use crate::config::{Source, Stage};
 use crate::context::Context;
-use crate::error::Code;
+use crate::error::{Code, Refusal};
 use crate::provider::http;
 use crate::user::{Identifier, Username};
 
@@ -71,6 +71,14 @@ pub const WRONG: Code = Code {
 
 /// Every code of this slice.
 pub const CODES: &[Code] = &[BUSY, INVALID, OFF, UNVERIFIED, NONE, WRONG];
+
+/// Refuses where there are no passwords.
+///
+/// # Errors
+/// `auth.password_off`.
+pub fn must_be_on(config: &crate::config::Config) -> Result<(), Refusal> {
+    if config.password.enabled { Ok(()) } else { Err(OFF.refuse("Sign in with a code.")) }
+}
 
 /// What somebody says to be at a sign-in.
 #[derive(Clone, Debug)]

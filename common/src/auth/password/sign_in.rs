@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use super::store::{self, Credential};
-use super::{INVALID, Name, OFF, Password, UNVERIFIED};
+use super::{INVALID, Name, Password, UNVERIFIED, must_be_on};
 use crate::audit::{self, Client, Line};
 use crate::auth::otp;
 use crate::context::Context;
@@ -34,9 +34,7 @@ pub struct Ask {
 /// `auth.password_off`, `auth.locked`, `auth.busy`, `auth.invalid`; after the right password
 /// `account.unverified`, `account.suspended` and the like, `mfa.required`.
 pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> {
-    if !ctx.config.password.enabled {
-        return Err(OFF.refuse("Sign in with a code.").into());
-    }
+    must_be_on(&ctx.config)?;
     let device = ask.device_token.as_ref().map(|token| secret::sha256(token.as_bytes()));
     let device = device.as_ref().map(<[u8; 32]>::as_slice);
     let found = store::find_credential(&ctx.db, &ask.name, device, ctx.now()).await?;
