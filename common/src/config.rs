@@ -161,6 +161,8 @@ pub struct Config {
     pub password: crate::auth::password::Config,
     /// Failed sign-ins.
     pub lockout: crate::limit::lockout::Config,
+    /// Sessions and tokens.
+    pub session: crate::session::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
@@ -196,6 +198,7 @@ impl Config {
             otp: crate::auth::otp::Config::read(source, stage),
             password: crate::auth::password::Config::read(source, stage),
             lockout: crate::limit::lockout::Config::read(source),
+            session: crate::session::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
             job: crate::job::Config::read(source),
         };

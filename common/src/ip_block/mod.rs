@@ -18,7 +18,7 @@ pub use shield::{Shield, follow, refresh};
 use crate::audit::{self, Client, Line};
 use crate::config::Config;
 use crate::context::Context;
-use crate::error::{Code, Error, Fault, Refusal, Result, VALIDATION};
+use crate::error::{Code, Error, Fault, Result, invalid};
 use crate::idempotency::{self, Begun};
 use crate::limit::lockout;
 use crate::role::Permission;
@@ -118,8 +118,8 @@ pub async fn create(
         return Err(PROTECTED.refuse("The network holds the address you call from.").into());
     }
     if ask.until.is_some_and(|until| until <= now) {
-        let faults = vec![Fault::at("/until", "ip_block.until", "This moment has passed.")];
-        return Err(Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }.into());
+        let fault = Fault::at("/until", "ip_block.until", "This moment has passed.");
+        return Err(invalid(vec![fault]).into());
     }
     let mut tx = ctx.db.begin().await?;
     if let Some(key) = key

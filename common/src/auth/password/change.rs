@@ -10,7 +10,7 @@ use crate::audit::{self, Client, Line};
 use crate::auth::otp::{self, Purpose};
 use crate::auth::{sign_in::NO_ACCOUNT, token};
 use crate::context::Context;
-use crate::error::{Fault, Refusal, Result, VALIDATION};
+use crate::error::{Fault, Refusal, Result, invalid};
 use crate::limit::lockout::Subject;
 use crate::notify::{self, Message};
 use crate::secret;
@@ -203,6 +203,5 @@ fn own_name(pointer: &str) -> Refusal {
 }
 
 fn fault(pointer: &str, code: &'static str, detail: &str) -> Refusal {
-    let faults = vec![Fault::at(pointer, code, detail)];
-    Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }
+    invalid(vec![Fault::at(pointer, code, detail)])
 }
