@@ -24,12 +24,30 @@ use edge::{Edge, State, health as probes};
 
 /// Every operation of the OpenAPI document.
 fn operations() -> impl OpenApi {
-    (auth::Auth, account::Accounts, password::Passwords, session::Sessions, ip_block::IpBlocks, delivery::Deliveries, webhook::Webhooks)
+    (
+        auth::Auth,
+        account::Accounts,
+        password::Passwords,
+        session::Sessions,
+        ip_block::IpBlocks,
+        delivery::Deliveries,
+        webhook::Webhooks,
+    )
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [auth::NOTES, account::NOTES, password::NOTES, session::NOTES, ip_block::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
+    [
+        auth::NOTES,
+        account::NOTES,
+        password::NOTES,
+        session::NOTES,
+        ip_block::NOTES,
+        delivery::NOTES,
+        webhook::NOTES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The whole API as one endpoint.

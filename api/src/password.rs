@@ -165,7 +165,12 @@ impl Passwords {
     /// All sessions end, and nobody is signed in. A second factor stays as it is. The code counts as at
     /// `otp/verify`, and is used up even if the password is then refused.
     #[oai(path = "/reset", method = "post", operation_id = "password_reset", transform = "anonymous")]
-    async fn reset(&self, ctx: Data<&Context>, from: Caller, body: Body<ResetIn>) -> Answer<Json<MessageOut>> {
+    async fn reset(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        body: Body<ResetIn>,
+    ) -> Answer<Json<MessageOut>> {
         password::reset(&ctx, &from, body.ask).await?;
         Ok(Json(MessageOut { message: "The password was changed. Sign in with it.".to_owned() }))
     }

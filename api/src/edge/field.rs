@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use jsonschema::ValidationOptions;
 use ipnet::IpNet;
+use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
 use keryu_common::ip_block;
@@ -51,7 +51,7 @@ impl NameIn {
     fn read(text: &str, region: Option<&str>) -> Result<password::Name, (&'static str, &'static str)> {
         let first = text.trim_start().chars().next();
         if first.is_some_and(char::is_alphabetic) && !text.contains('@') {
-            Username::parse_any(text).map(password::Name::Username)
+            Username::parse(text).map(password::Name::Username)
         } else {
             Identifier::parse(text, region).map(password::Name::Identifier)
         }

@@ -19,11 +19,11 @@ use crate::audit::{self, Client, Line};
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Code, Error, Fault, Result, invalid};
+use crate::id;
 use crate::idempotency::{self, Begun};
 use crate::limit::lockout;
 use crate::role::Permission;
 use crate::session::Person;
-use crate::id;
 
 /// The caller's address is blocked.
 pub const BLOCKED: Code = Code {

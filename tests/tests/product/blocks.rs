@@ -45,7 +45,8 @@ async fn a_block_set_in_one_process_is_seen_by_the_other_until_it_is_lifted() {
     assert_eq!(status, 201, "{made}");
     assert_eq!((&made["network"], &made["until"]), (&json!("203.0.113.0/28"), &Value::Null));
     assert!(is_blocked(&first, "203.0.113.15").await, "here at once");
-    eventually("the other process sees it", Duration::from_secs(10), || is_blocked(&second, "203.0.113.1")).await;
+    eventually("the other process sees it", Duration::from_secs(10), || is_blocked(&second, "203.0.113.1"))
+        .await;
     for product in [&first, &second] {
         assert!(!is_blocked(product, "203.0.113.16").await);
         for path in ["/healthz", "/readyz", "/metrics"] {
@@ -84,10 +85,15 @@ async fn a_block_ends_by_itself() {
 
 #[tokio::test]
 async fn what_must_be_served_and_what_is_no_network_is_refused() {
-    let product =
-        Product::with(&[("KERYU_TRUSTED_PROXIES", "127.0.0.1,10.1.0.0/16"), ("RATE_LIMIT_ANONYMOUS", "1000")]).await;
+    let product = Product::with(&[
+        ("KERYU_TRUSTED_PROXIES", "127.0.0.1,10.1.0.0/16"),
+        ("RATE_LIMIT_ANONYMOUS", "1000"),
+    ])
+    .await;
     let tokens = staff(&product).await;
-    for network in ["127.0.0.1", "127.0.0.0/8", "::1", "0.0.0.0/0", "::/0", "10.1.2.3", "10.0.0.0/8", "::ffff:10.1.2.3"] {
+    for network in
+        ["127.0.0.1", "127.0.0.0/8", "::1", "0.0.0.0/0", "::/0", "10.1.2.3", "10.0.0.0/8", "::ffff:10.1.2.3"]
+    {
         let (status, refused) = block(&product, &tokens, json!({ "network": network, "reason": "x" })).await;
         assert_eq!((status, &refused["code"]), (422, &json!("ip_block.protected")), "{network}: {refused}");
     }
@@ -161,7 +167,8 @@ async fn an_address_with_twenty_lockouts_in_an_hour_is_blocked_for_an_hour_by_it
     lockouts(&product, "2001:db8:1:2::2", 1).await;
     assert!(is_blocked(&product, "2001:db8:1:2::3").await, "its whole /64");
     assert!(!is_blocked(&product, "2001:db8:1:3::1").await);
-    let by_itself = "SELECT count(*) FROM ip_blocks WHERE created_by IS NULL AND network = '2001:db8:1:2::/64'";
+    let by_itself =
+        "SELECT count(*) FROM ip_blocks WHERE created_by IS NULL AND network = '2001:db8:1:2::/64'";
     assert_eq!(product.world.count(by_itself).await, 1);
     product.advance(Duration::from_secs(3_600));
     assert!(!is_blocked(&product, "2001:db8:1:2::3").await);

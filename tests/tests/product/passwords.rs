@@ -44,7 +44,8 @@ pub async fn sign_in(product: &Product, name: &str, password: &str) -> Value {
 
 /// Asks for a code for a new password and reads it.
 async fn forgot(product: &Product, identifier: &str) -> (String, Value) {
-    let (status, issued) = product.post("/api/auth/password/forgot", json!({ "identifier": identifier })).await;
+    let (status, issued) =
+        product.post("/api/auth/password/forgot", json!({ "identifier": identifier })).await;
     assert_eq!(status, 202, "{issued}");
     product.drain().await;
     (product.code_for(identifier).await.expect("a code"), issued)
@@ -86,7 +87,9 @@ async fn a_forgotten_password_is_chosen_anew_with_a_code() {
     assert_eq!(login(&product, "ada", BETTER).await.0, 401);
     product.drain().await;
     let told = product.letters().await;
-    assert!(told.iter().any(|letter| letter["kind"] == "password_changed" && letter["to"] == "ada@example.org"));
+    assert!(
+        told.iter().any(|letter| letter["kind"] == "password_changed" && letter["to"] == "ada@example.org")
+    );
     product.assert_nothing_left().await;
 }
 
@@ -102,7 +105,8 @@ async fn a_wrong_password_and_a_wrong_name_are_told_apart_by_nothing() {
         let (status, mut body) = login(&product, name, "not the password").await;
         body["instance"] = Value::Null;
         let after = dump::counts(&product.world).await;
-        let gained: BTreeMap<_, _> = after.iter().map(|(table, rows)| (table, rows - before[table])).collect();
+        let gained: BTreeMap<_, _> =
+            after.iter().map(|(table, rows)| (table, rows - before[table])).collect();
         // every name its own row, but for one account by two names
         let failures = if name == "ada" { 1 } else { gained[&"login_failures".to_owned()] };
         told.push(format!("{status} {body} {} {failures}", gained[&"audit".to_owned()]));
@@ -168,8 +172,7 @@ async fn every_fault_of_a_new_password_is_told_with_the_others() {
     }
     for odd in [json!(null), json!(12345678), json!(["a river of stones"]), json!({})] {
         let body = json!({ "current_password": GOOD, "new_password": odd });
-        let (status, refused) =
-            product.call(Method::POST, "/api/auth/password/change", &body, &tokens).await;
+        let (status, refused) = product.call(Method::POST, "/api/auth/password/change", &body, &tokens).await;
         assert_eq!(status, 422, "{odd}: {refused}");
     }
     let body = json!({ "current_password": GOOD, "new_password": "nul\0 in the middle" });
@@ -252,7 +255,8 @@ async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_ge
     let code = product.code_for("ada@example.org").await.expect("a code");
     let (status, verified) = product.verify("ada@example.org", "login", &code, Some(challenge)).await;
     assert_eq!(status, 200, "{verified}");
-    let body = json!({ "identifier": "ada@example.org", "verification_token": verified["verification_token"] });
+    let body =
+        json!({ "identifier": "ada@example.org", "verification_token": verified["verification_token"] });
     let (status, again) = product.post("/api/auth/login", body).await;
     assert_eq!(status, 200, "{again}");
     assert_eq!(again["user_id"], tokens["user_id"]);
@@ -267,7 +271,9 @@ async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_ge
 async fn a_product_without_passwords_takes_none() {
     let product = Product::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("AUTH_PASSWORD", "off")]).await;
     let tokens = someone(&product, "ada@example.org", "ada").await;
-    let off = |(status, body): (u16, Value)| assert_eq!((status, &body["code"]), (403, &json!("auth.password_off")));
+    let off = |(status, body): (u16, Value)| {
+        assert_eq!((status, &body["code"]), (403, &json!("auth.password_off")))
+    };
     off(login(&product, "ada", GOOD).await);
     off(product.post("/api/auth/password/forgot", json!({ "identifier": "ada@example.org" })).await);
     off(reset(&product, "ada@example.org", "123456", BETTER).await);
@@ -336,7 +342,10 @@ fn range(
     asked: poem::web::Data<&Arc<Mutex<Vec<String>>>>,
 ) -> String {
     assert_eq!(request.header("add-padding"), Some("true"));
-    assert!(prefix.len() == 5 && prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')), "{prefix}");
+    assert!(
+        prefix.len() == 5 && prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')),
+        "{prefix}"
+    );
     asked.lock().expect("lock").push(prefix);
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, BETTER.as_bytes());
     let hash = keryu_common::secret::hex(hash.as_ref()).to_uppercase();

@@ -1,11 +1,10 @@
 //! Signing in with a password. Names that somebody bears and names nobody bears take the same path, at the
 //! same price, and leave the same rows.
 
-use serde_json::json;
 use super::store::{self, Credential};
 use super::{INVALID, Name, Password, UNVERIFIED, must_be_on};
 use crate::audit::{self, Client, Line};
-use crate::auth::otp;
+use crate::auth::otp::{self, Purpose};
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
 use crate::ip_block;
@@ -13,6 +12,7 @@ use crate::limit::lockout::{self, Subject, Try};
 use crate::secret;
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::Identifier;
+use serde_json::json;
 
 /// When a row of failures from all addresses may be tried again; what helps is a code.
 const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
@@ -55,7 +55,8 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
             return Err(error);
         }
     };
-    let Some((found, hash)) = found.filter(|_| right).and_then(|found| Some((found.clone(), found.hash?))) else {
+    let Some((found, hash)) = found.filter(|_| right).and_then(|found| Some((found.clone(), found.hash?)))
+    else {
         return Err(at.wrong(&counted).await?.into());
     };
     match at.admit(&ask, &found, &hash).await {
@@ -106,7 +107,8 @@ impl<'a> Attempt<'a> {
             Some(found) => {
                 let known = device.filter(|_| found.known_device);
                 let of_account = || Subject::Name(super::account_hash(ctx, found.user_id));
-                let subject = known.map_or_else(of_account, |device| Subject::Device(super::device_hash(ctx, device)));
+                let subject =
+                    known.map_or_else(of_account, |device| Subject::Device(super::device_hash(ctx, device)));
                 (subject, ("user", found.user_id.to_string()))
             }
             None => (Subject::Name(hash), ("identifier", secret::hex(&hash))),
@@ -201,7 +203,8 @@ impl<'a> Attempt<'a> {
         };
         let refusal = UNVERIFIED.refuse("Prove the account's phone number or e-mail address first.");
         let Some(identifier) = identifier else { return Ok(refusal) };
-        match otp::send_bound(self.ctx, self.client, identifier, found.user_id).await {
+        let ask = otp::Ask { bound_to: Some(found.user_id), ..otp::Ask::of(identifier, Purpose::Login) };
+        match otp::request(self.ctx, self.client, ask, None).await {
             Ok(issued) => Ok(refusal.with("challenge_id", issued.challenge_id.to_string())),
             // one was sent a moment ago, and still works
             Err(Error::Refusal(_)) => Ok(refusal),

@@ -142,7 +142,9 @@ pub async fn settle(
 
 /// The known devices of somebody, as hashes of their tokens.
 pub async fn list_devices(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec<Vec<u8>>> {
-    sqlx::query_scalar!("SELECT token_hash FROM device_tokens WHERE user_id = $1", user_id).fetch_all(tx).await
+    sqlx::query_scalar!("SELECT token_hash FROM device_tokens WHERE user_id = $1", user_id)
+        .fetch_all(tx)
+        .await
 }
 
 /// Ends rows of failures, however long.
