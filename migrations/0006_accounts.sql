@@ -17,7 +17,7 @@ INSERT INTO roles (role, rank, is_staff, permissions, updated_at) VALUES
     ('admin', 40, true, '{users.read,users.write,users.status,users.delete,users.role,users.verify,sessions.read,sessions.end,factors.reset,roles.read,roles.write,api_keys.read,api_keys.write,ip_blocks.read,ip_blocks.write,audit.read,debug.read}', now());
 
 ALTER TABLE users
-    ADD COLUMN username_skeleton  text, -- UTS 39, of the case-folded name: what looks alike is alike
+    ADD COLUMN username_skeleton  text, -- UTS 39, folded: what looks alike is alike
     ADD COLUMN first_name         text,
     ADD COLUMN last_name          text,
     ADD COLUMN gender             text,

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use keryu_common::auth::{otp, password};
+use keryu_common::auth::{otp, password, sign_in, token};
 use keryu_common::error::Code;
+use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
-use keryu_common::{idempotency, ip_block, limit, notify};
+use keryu_common::{idempotency, ip_block, limit, notify, session, user};
 
 use crate::edge::problem;
 
@@ -16,10 +17,16 @@ pub fn codes() -> Vec<Code> {
         .chain(limit::CODES)
         .chain(idempotency::CODES)
         .chain(otp::CODES)
+        .chain(token::CODES)
+        .chain(sign_in::CODES)
+        .chain(session::CODES)
+        .chain(user::CODES)
         .chain(notify::CODES)
         .chain(ip_block::CODES)
         .chain(lockout::CODES)
-        .chain(password::CODES);
+        .chain(password::CODES)
+        .chain(factor::CODES)
+        .chain(passkey::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();
     codes.sort_by_key(|code| code.code);
     codes.dedup_by_key(|code| code.code);
@@ -67,6 +74,7 @@ a header field), `code`, `detail`.
 | `field.range` | too small or too large |
 | `field.invalid` | another rule of the schema does not hold |
 | `identifier.empty`, `identifier.too_long`, `identifier.control`, `identifier.email`, `identifier.phone` | no phone number or e-mail address that can be reached |
+| `username.length`, `username.first`, `username.characters`, `username.scripts`, `username.reserved` | no username that is allowed |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";
 

@@ -4,7 +4,7 @@
 use keryu_common::error::{Code, VALIDATION};
 use keryu_common::ip_block::BLOCKED;
 use keryu_common::limit::LIMITED;
-use keryu_common::{Error, Result};
+use keryu_common::{Error, Result, session};
 use poem::{Endpoint, Response};
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
@@ -52,12 +52,19 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
     let note = note.ok_or_else(|| Error::internal(format!("operation {id} has no note")))?;
     operation["security"] = match note.security {
         Security::Anonymous | Security::SecretPath => json!([]),
+        Security::Bearer | Security::Staff(_) => json!([{ "bearer": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
     let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
     if operation.get("requestBody").is_some() {
         codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);
+    }
+    if matches!(note.security, Security::Bearer | Security::Staff(_)) {
+        codes.extend([session::REQUIRED, session::INVALID_TOKEN, session::ENDED]);
+    }
+    if matches!(note.security, Security::Staff(_)) {
+        codes.push(session::FORBIDDEN);
     }
     codes.extend_from_slice(note.refusals);
     for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -147,6 +154,10 @@ fn problem_schema() -> Value {
 
 fn security_schemes() -> Value {
     json!({
+        "bearer": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "An access token (RFC 9068), from signing in or refreshing.",
+        },
         "twilio_signature": {
             "type": "apiKey", "in": "header", "name": "X-Twilio-Signature",
             "description": "HMAC-SHA1 over the public URL and the form, as Twilio documents it.",

@@ -1,6 +1,7 @@
 //! The HTTP API: one file per slice (a handler parses, calls one verb, answers), the edges every request
 //! passes, and the OpenAPI document. No SQL and no decision of the product is made here.
 
+pub mod account;
 pub mod auth;
 pub mod catalogue;
 pub mod delivery;
@@ -8,24 +9,25 @@ pub mod dev;
 pub mod document;
 pub mod edge;
 pub mod operation;
+pub mod session;
 pub mod webhook;
 
 use keryu_common::{Context, Result, ip_block};
 use poem::{Endpoint, Response};
 use poem_openapi::OpenApi;
 
-use edge::limit::{documents, health};
+use edge::limit::{documents, health, jwks};
 use edge::route::Table;
 use edge::{Edge, State, health as probes};
 
 /// Every operation of the OpenAPI document.
 fn operations() -> impl OpenApi {
-    (auth::Auth, delivery::Deliveries, webhook::Webhooks)
+    (auth::Auth, account::Accounts, session::Sessions, delivery::Deliveries, webhook::Webhooks)
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [auth::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
+    [auth::NOTES, account::NOTES, session::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
 }
 
 /// The whole API as one endpoint.
@@ -38,6 +40,7 @@ pub fn app(ctx: Context) -> Result<impl Endpoint<Output = Response>> {
     let table = Table::of(operations())
         .get("/api/openapi.json", documents(document::json()?))
         .get("/api/docs", documents(document::page()?))
+        .get("/.well-known/jwks.json", jwks(session::jwks))
         .get("/healthz", health(probes::alive))
         .get("/readyz", health(probes::ready))
         .get("/metrics", health(probes::metrics))

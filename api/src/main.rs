@@ -9,7 +9,7 @@ use keryu_api::{app, catalogue, document};
 use keryu_common::auth::password::{Cost, bare};
 use keryu_common::config::{Config, Source, Stage};
 use keryu_common::user::Identifier;
-use keryu_common::{Context, database, telemetry};
+use keryu_common::{Context, database, session, telemetry};
 use poem::listener::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -117,6 +117,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let address = (config.http.listen.unwrap_or(everywhere), config.http.port);
     let ctx = Context::build(config)?;
     tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
+    tokio::spawn(session::follow_keys(ctx.clone()));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

@@ -1,6 +1,7 @@
 //! What operations are declared with beside their types: groups, security, refusals, a 202.
 
 use keryu_common::error::Code;
+use keryu_common::role::Permission;
 use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
@@ -14,6 +15,12 @@ pub enum Tag {
     Auth,
     /// What became of messages.
     Deliveries,
+    /// The account one is signed in to.
+    Account,
+    /// People, for staff and services.
+    Users,
+    /// What staff and operators do.
+    Admin,
     /// Calls of message providers.
     Webhooks,
 }
@@ -23,6 +30,10 @@ pub enum Tag {
 pub enum Security {
     /// Nothing.
     Anonymous,
+    /// An access token.
+    Bearer,
+    /// An access token of somebody with this right.
+    Staff(Permission),
     /// The signature of Twilio over URL and form.
     TwilioSignature,
     /// A secret in the path, for which OpenAPI has no word.
@@ -40,6 +51,57 @@ pub struct Note {
     pub refusals: &'static [Code],
 }
 
+/// A 201 with a body: something was made.
+#[derive(Debug)]
+pub struct Created<T>(pub T);
+
+impl<T: ToJSON> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        poem::web::Json(self.0.to_json()).with_status(StatusCode::CREATED).into_response()
+    }
+}
+
+impl<T: ToJSON> ApiResponse for Created<T> {
+    fn meta() -> MetaResponses {
+        with_body::<T>(201)
+    }
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// A 204: done, and nothing to say.
+#[derive(Debug)]
+pub struct Gone;
+
+impl IntoResponse for Gone {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl ApiResponse for Gone {
+    fn meta() -> MetaResponses {
+        let response = MetaResponse {
+            description: "",
+            status: Some(204),
+            status_range: None,
+            content: Vec::new(),
+            headers: vec![],
+        };
+        MetaResponses { responses: vec![response] }
+    }
+    fn register(_: &mut Registry) {}
+}
+
+fn with_body<T: ToJSON>(status: u16) -> MetaResponses {
+    let content =
+        vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema: T::schema_ref() }];
+    let response =
+        MetaResponse { description: "", status: Some(status), status_range: None, content, headers: vec![] };
+    MetaResponses { responses: vec![response] }
+}
+
 /// A 202 with a body: something follows.
 #[derive(Debug)]
 pub struct Accepted<T>(pub T);
@@ -52,11 +114,7 @@ impl<T: ToJSON> IntoResponse for Accepted<T> {
 
 impl<T: ToJSON> ApiResponse for Accepted<T> {
     fn meta() -> MetaResponses {
-        let content =
-            vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema: T::schema_ref() }];
-        let response =
-            MetaResponse { description: "", status: Some(202), status_range: None, content, headers: vec![] };
-        MetaResponses { responses: vec![response] }
+        with_body::<T>(202)
     }
     fn register(registry: &mut Registry) {
         T::register(registry);

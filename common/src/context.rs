@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{database, ip_block, job, notify};
+use crate::{database, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -37,6 +37,12 @@ pub struct Parts {
     pub lockout: lockout::Lockout,
     /// Hashes passwords.
     pub hasher: password::Hasher,
+    /// The keys of access tokens.
+    pub keys: session::Keys,
+    /// Where calls of people who are signed in share a query.
+    pub present: session::Present,
+    /// Where refreshes share a statement.
+    pub renewals: session::Renewals,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
 }
@@ -71,7 +77,23 @@ impl Context {
             lockout::Lockout::open(&config.lockout, &config.redis_url, &config.job.prefix, &metrics)?;
         let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
-        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, shield, lockout, hasher, notify })))
+        let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
+        let keys = session::Keys::default();
+        Ok(Self(Arc::new(Parts {
+            db,
+            config,
+            clock,
+            metrics,
+            wake,
+            desk,
+            shield,
+            lockout,
+            hasher,
+            keys,
+            present,
+            renewals,
+            notify,
+        })))
     }
 
     /// The present moment, by the context's clock.

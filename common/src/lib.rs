@@ -21,8 +21,10 @@ pub mod mask;
 pub mod notify;
 pub mod provider;
 pub mod retention;
+pub mod role;
 pub mod seal;
 pub mod secret;
+pub mod session;
 pub mod telemetry;
 pub mod user;
 

@@ -31,6 +31,10 @@ struct CleanUp {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const NONE: Duration = Duration::ZERO;
+/// How long staff can see that and why a session ended.
+const ENDED_SESSIONS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// As long as wrong codes in a row are remembered.
+const FAILURES: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Every minute: what ran out.
 const EXPIRED: &[CleanUp] = &[
@@ -40,6 +44,29 @@ const EXPIRED: &[CleanUp] = &[
         key: "token_hash",
         rule: Rule::Rows("expires_at < $1"),
         keep: NONE,
+    },
+    CleanUp { table: "sessions", key: "session_id", rule: Rule::Rows("expires_at < $1"), keep: NONE },
+    CleanUp { table: "sessions", key: "session_id", rule: Rule::Rows("ended_at < $1"), keep: ENDED_SESSIONS },
+    CleanUp {
+        table: "device_tokens",
+        key: "device_token_id",
+        rule: Rule::Rows("expires_at < $1"),
+        keep: NONE,
+    },
+    CleanUp { table: "mfa_challenges", key: "token_hash", rule: Rule::Rows("expires_at < $1"), keep: NONE },
+    CleanUp {
+        table: "passkey_challenges",
+        key: "challenge_id",
+        rule: Rule::Rows("expires_at < $1"),
+        keep: NONE,
+    },
+    CleanUp { table: "signing_keys", key: "key_id", rule: Rule::Rows("expires_at < $1"), keep: DAY },
+    CleanUp { table: "ip_blocks", key: "ip_block_id", rule: Rule::Rows("until < $1"), keep: DAY },
+    CleanUp {
+        table: "login_failures",
+        key: "subject_hash",
+        rule: Rule::Rows("touched_at < $1"),
+        keep: FAILURES,
     },
     CleanUp { table: "idempotency_keys", key: "key_hash", rule: Rule::Rows("expires_at < $1"), keep: NONE },
     CleanUp {

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::Claimed;
 use keryu_common::job::{Backoff, Job, Lease, Verdict};
-use keryu_common::{Context, job, notify, retention};
+use keryu_common::{Context, job, notify, retention, session};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
@@ -18,6 +18,7 @@ pub fn registry() -> Registry {
     all.job::<notify::DeliverNotice>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
+    all.scheduled::<session::RotateSigningKeys>("rotate_signing_keys", "0 0 4 * * *", CatchUp::One);
     all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One);
     all
 }

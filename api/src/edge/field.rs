@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use jsonschema::ValidationOptions;
 use keryu_common::config::Config;
-use keryu_common::user::Identifier;
+use keryu_common::user::{Identifier, Username};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
 use serde_json::Value;
@@ -24,48 +24,74 @@ impl IdentifierIn {
     }
 }
 
-impl Type for IdentifierIn {
-    const IS_REQUIRED: bool = true;
-    type RawValueType = Self;
-    type RawElementValueType = Self;
+/// A username as typed.
+#[derive(Debug)]
+pub struct UsernameIn(pub String);
 
-    fn name() -> Cow<'static, str> {
-        "identifier".into()
-    }
-    fn schema_ref() -> MetaSchemaRef {
-        let schema = MetaSchema {
-            description: Some(
-                "A phone number (E.164, or national where a default region is set) or an e-mail address.",
-            ),
-            ..MetaSchema::new_with_format("string", Self::FORMAT)
-        };
-        MetaSchemaRef::Inline(Box::new(schema))
-    }
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(self.as_raw_value().into_iter())
+impl UsernameIn {
+    const FORMAT: &'static str = "username";
+
+    /// The name, and what stands for all that look like it.
+    pub fn parse(&self) -> Option<Username> {
+        Username::parse(&self.0).ok()
     }
 }
 
-impl ParseFromJSON for IdentifierIn {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        Ok(Self(String::parse_from_json(value).map_err(poem_openapi::types::ParseError::propagate)?))
-    }
+/// A text with a format of its own.
+macro_rules! formatted {
+    ($name:ident, $description:literal) => {
+        impl Type for $name {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
+
+            fn name() -> Cow<'static, str> {
+                Self::FORMAT.into()
+            }
+            fn schema_ref() -> MetaSchemaRef {
+                let schema = MetaSchema {
+                    description: Some($description),
+                    ..MetaSchema::new_with_format("string", Self::FORMAT)
+                };
+                MetaSchemaRef::Inline(Box::new(schema))
+            }
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(self.as_raw_value().into_iter())
+            }
+        }
+
+        impl ParseFromJSON for $name {
+            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+                Ok(Self(String::parse_from_json(value).map_err(poem_openapi::types::ParseError::propagate)?))
+            }
+        }
+
+        impl ToJSON for $name {
+            fn to_json(&self) -> Option<Value> {
+                self.0.to_json()
+            }
+        }
+    };
 }
 
-impl ToJSON for IdentifierIn {
-    fn to_json(&self) -> Option<Value> {
-        self.0.to_json()
-    }
-}
+formatted!(
+    IdentifierIn,
+    "A phone number (E.164, or national where a default region is set) or an e-mail address."
+);
+formatted!(
+    UsernameIn,
+    "3 to 30 letters, digits, dots, underscores and dashes, a letter first; letters of one script."
+);
 
 /// Every format a schema may name.
 pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> ValidationOptions<'i> {
     let region = config.default_region.clone();
     options
         .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
+        .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
         })
@@ -77,6 +103,9 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         IdentifierIn::FORMAT => Identifier::parse(text, config.default_region.as_deref())
             .err()
             .unwrap_or(("field.format", "This is not of the form wanted.")),
+        UsernameIn::FORMAT => {
+            Username::parse(text).err().unwrap_or(("field.format", "This is not of the form wanted."))
+        }
         "uuid" => ("field.format", "This is not a UUID."),
         _ => ("field.format", "This is not of the form wanted."),
     }

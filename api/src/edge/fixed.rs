@@ -1,30 +1,42 @@
-//! Answers that never change while the process lives: the documents.
+//! Answers that are the same for all who ask: the documents, the public keys.
 
 use bytes::Bytes;
 use keryu_common::secret::{hex, sha256};
 use poem::http::{StatusCode, header};
 use poem::{Endpoint, Request, Response};
 
-/// An answer that never changes while the process lives, with a validator (RFC 9110, 8.8.3).
+/// An answer that never changes while the process lives.
 pub fn fixed(
     kind: &'static str,
     text: String,
     policy: Option<&'static str>,
 ) -> impl Endpoint<Output = Response> {
-    let tag = format!("\"{}\"", &hex(&sha256(text.as_bytes()))[..32]);
-    let text = Bytes::from(text);
-    poem::endpoint::make_sync(move |request: Request| {
-        let known = request.headers().get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-        let fresh = known
-            .is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
-        let response = Response::builder()
-            .header(header::ETAG, &tag)
-            .header(header::CACHE_CONTROL, "public, max-age=300");
-        let response =
-            policy.into_iter().fold(response, |r, policy| r.header(header::CONTENT_SECURITY_POLICY, policy));
-        if fresh {
-            return response.status(StatusCode::NOT_MODIFIED).finish();
-        }
-        response.content_type(kind).body(text.clone())
-    })
+    let (tag, text) = (tag(&text), Bytes::from(text));
+    poem::endpoint::make_sync(move |request: Request| answer(&request, kind, &tag, text.clone(), policy))
+}
+
+/// A validator of a text (RFC 9110, 8.8.3).
+pub fn tag(text: &str) -> String {
+    format!("\"{}\"", &hex(&sha256(text.as_bytes()))[..32])
+}
+
+/// A text that caches may keep for five minutes, or 304 to who has it already.
+pub fn answer(
+    request: &Request,
+    kind: &'static str,
+    tag: &str,
+    text: Bytes,
+    policy: Option<&'static str>,
+) -> Response {
+    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    let fresh =
+        known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
+    let response =
+        Response::builder().header(header::ETAG, tag).header(header::CACHE_CONTROL, "public, max-age=300");
+    let response =
+        policy.into_iter().fold(response, |r, policy| r.header(header::CONTENT_SECURITY_POLICY, policy));
+    if fresh {
+        return response.status(StatusCode::NOT_MODIFIED).finish();
+    }
+    response.content_type(kind).body(text)
 }

@@ -36,6 +36,16 @@ pub fn health<E: Endpoint>(inner: E) -> Limited<E> {
     Limited { inner, bucket: Bucket::Health }
 }
 
+/// Counts in [`Bucket::Refresh`].
+pub fn refresh<E: Endpoint>(inner: E) -> Limited<E> {
+    Limited { inner, bucket: Bucket::Refresh }
+}
+
+/// Counts in [`Bucket::Jwks`].
+pub fn jwks<E: Endpoint>(inner: E) -> Limited<E> {
+    Limited { inner, bucket: Bucket::Jwks }
+}
+
 /// Counts in [`Bucket::Webhooks`].
 pub fn webhooks<E: Endpoint>(inner: E) -> Limited<E> {
     Limited { inner, bucket: Bucket::Webhooks }

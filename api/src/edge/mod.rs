@@ -15,6 +15,7 @@ pub mod problem;
 pub mod report;
 pub mod route;
 pub mod secure;
+pub mod signed;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -212,6 +212,13 @@ pub fn render(error: &Error, allow: Option<Allow>, request_id: &str, config: &Co
         headers
             .insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
     }
+    if refusal.status == 401 {
+        let challenge = match refusal.code {
+            "auth.required" => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        };
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     if let Some(Allow(methods)) = allow {
         headers.insert(header::ALLOW, methods);
     }

@@ -82,6 +82,10 @@ pub struct Config {
     pub documents: u32,
     /// `RATE_LIMIT_HEALTH`: health and metrics calls a minute.
     pub health: u32,
+    /// `RATE_LIMIT_REFRESH`: refreshes a minute.
+    pub refresh: u32,
+    /// `RATE_LIMIT_JWKS`: reads of the public keys a minute.
+    pub jwks: u32,
     /// `RATE_LIMIT_WEBHOOKS`: provider status calls a minute.
     pub webhooks: u32,
 }
@@ -95,11 +99,13 @@ impl Config {
             }
             limit
         };
-        let [anonymous, receipts, documents, health, webhooks] = [
+        let [anonymous, receipts, documents, health, refresh, jwks, webhooks] = [
             limit("RATE_LIMIT_ANONYMOUS", 20),
             limit("RATE_LIMIT_RECEIPTS", 600),
             limit("RATE_LIMIT_DOCUMENTS", 120),
             limit("RATE_LIMIT_HEALTH", 600),
+            limit("RATE_LIMIT_REFRESH", 600),
+            limit("RATE_LIMIT_JWKS", 600),
             limit("RATE_LIMIT_WEBHOOKS", 6_000),
         ];
         Self {
@@ -113,6 +119,8 @@ impl Config {
             receipts,
             documents,
             health,
+            refresh,
+            jwks,
             webhooks,
         }
     }
@@ -124,6 +132,8 @@ impl Config {
             Bucket::Receipts => self.receipts,
             Bucket::Documents => self.documents,
             Bucket::Health => self.health,
+            Bucket::Refresh => self.refresh,
+            Bucket::Jwks => self.jwks,
             Bucket::Webhooks => self.webhooks,
         }
     }
@@ -157,6 +167,10 @@ pub enum Bucket {
     Documents,
     /// Health and metrics.
     Health,
+    /// Refreshes of tokens.
+    Refresh,
+    /// The public keys of access tokens.
+    Jwks,
     /// Status calls of providers.
     Webhooks,
 }
@@ -169,6 +183,8 @@ impl Bucket {
             Self::Receipts => "receipts",
             Self::Documents => "documents",
             Self::Health => "health",
+            Self::Refresh => "refresh",
+            Self::Jwks => "jwks",
             Self::Webhooks => "webhooks",
         }
     }

@@ -31,6 +31,7 @@ mod receipts;
 mod retention;
 mod schedules;
 mod secrecy;
+mod sessions;
 mod settings;
 mod timing;
 mod webhooks;

@@ -125,6 +125,58 @@ impl Product {
         self.send(Method::POST, "/api/auth/otp/verify", &body, fields).await
     }
 
+    /// POST with a JSON body: status and body.
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        read(self.send(Method::POST, path, &body, &[]).await).await
+    }
+
+    /// GET as whoever these tokens are of: status and body.
+    pub async fn get(&self, path: &str, tokens: &Value) -> (u16, Value) {
+        self.call(Method::GET, path, &Value::Null, tokens).await
+    }
+
+    /// DELETE as whoever these tokens are of: status and body.
+    pub async fn delete(&self, path: &str, tokens: &Value) -> (u16, Value) {
+        self.call(Method::DELETE, path, &Value::Null, tokens).await
+    }
+
+    /// A request as whoever these tokens are of: status and body.
+    pub async fn call(&self, method: Method, path: &str, body: &Value, tokens: &Value) -> (u16, Value) {
+        let bearer = format!("Bearer {}", tokens["access_token"].as_str().expect("access_token"));
+        read(self.send(method, path, body, &[("authorization", &bearer)]).await).await
+    }
+
+    /// Asks for a code, reads it in the inbox and hands it in: the verification token.
+    pub async fn prove(&self, identifier: &str, purpose: &str) -> String {
+        let (status, issued) = self.ask(identifier, purpose).await;
+        assert_eq!(status, 202, "{issued}");
+        self.drain().await;
+        let normal = keryu_common::user::Identifier::parse(identifier, Some("KE")).expect(identifier);
+        let code = self.code_for(normal.as_str()).await.expect("a code");
+        let (status, verified) =
+            self.verify(identifier, purpose, &code, issued["challenge_id"].as_str()).await;
+        assert_eq!(status, 200, "{verified}");
+        verified["verification_token"].as_str().expect("verification_token").to_owned()
+    }
+
+    /// Registers somebody by code: the tokens.
+    pub async fn register(&self, identifier: &str, username: &str) -> Value {
+        let token = self.prove(identifier, "register").await;
+        let body = json!({ "identifier": identifier, "username": username, "verification_token": token });
+        let (status, tokens) = self.post("/api/auth/register", body).await;
+        assert_eq!(status, 201, "{tokens}");
+        tokens
+    }
+
+    /// Signs somebody in by code: the tokens.
+    pub async fn login(&self, identifier: &str) -> Value {
+        let token = self.prove(identifier, "login").await;
+        let body = json!({ "identifier": identifier, "verification_token": token });
+        let (status, tokens) = self.post("/api/auth/login", body).await;
+        assert_eq!(status, 200, "{tokens}");
+        tokens
+    }
+
     /// A receipt.
     pub async fn receipt(&self, issued: &Value) -> Value {
         let url = issued["delivery_url"].as_str().expect("delivery_url");

@@ -1,0 +1,224 @@
+//! One's own account over HTTP: making it, signing in to it, seeing it.
+
+use chrono::{DateTime, Utc};
+use keryu_common::auth::{register, sign_in, token};
+use keryu_common::config::Config;
+use keryu_common::error::Code;
+use keryu_common::session::Person;
+use keryu_common::{Context, idempotency, user};
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{Object, OpenApi};
+use uuid::Uuid;
+
+use crate::edge::body::{Body, Input};
+use crate::edge::client::Caller;
+use crate::edge::field::{IdentifierIn, UsernameIn};
+use crate::edge::idempotency::Idempotent;
+use crate::edge::limit::anonymous;
+use crate::edge::problem::Answer;
+use crate::edge::signed::Signed;
+use crate::operation::{Created, Note, Security, Tag};
+use crate::session::TokensOut;
+
+/// What the document says of the operations here.
+pub const NOTES: &[Note] = &[
+    Note { operation: "register", security: Security::Anonymous, refusals: REGISTER_REFUSALS },
+    Note { operation: "login", security: Security::Anonymous, refusals: LOGIN_REFUSALS },
+    Note { operation: "me", security: Security::Bearer, refusals: &[] },
+];
+const REGISTER_REFUSALS: &[Code] = &[
+    token::INVALID,
+    token::EXPIRED,
+    user::IDENTIFIER_TAKEN,
+    user::USERNAME_TAKEN,
+    user::REFERRAL_UNKNOWN,
+    idempotency::MISMATCH,
+    idempotency::LOST,
+];
+const LOGIN_REFUSALS: &[Code] = &[
+    token::INVALID,
+    token::EXPIRED,
+    sign_in::NO_ACCOUNT,
+    user::INACTIVE,
+    user::SUSPENDED,
+    user::BANNED,
+    user::DELETED,
+];
+
+/// A registration.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct RegisterIn {
+    /// What was proved.
+    identifier: IdentifierIn,
+    /// The name wanted.
+    username: UsernameIn,
+    /// From `otp/verify` with the purpose `register`.
+    #[oai(validator(min_length = 1, max_length = 128))]
+    verification_token: String,
+    /// Of whoever invited.
+    #[oai(validator(min_length = 1, max_length = 16, pattern = "^[0-9A-Za-z]+$"))]
+    referral_code: Option<String>,
+}
+
+impl Example for RegisterIn {
+    fn example() -> Self {
+        Self {
+            identifier: IdentifierIn("+254712345678".to_owned()),
+            username: UsernameIn("ada.lovelace".to_owned()),
+            verification_token: "q0Jm3oTn0jvQq3cQyHfUuP1rGm2bXo8w".to_owned(),
+            referral_code: None,
+        }
+    }
+}
+
+impl Input for RegisterIn {
+    type Ask = register::Ask;
+    fn ask(self, config: &Config) -> Option<register::Ask> {
+        Some(register::Ask {
+            identifier: self.identifier.parse(config)?,
+            username: self.username.parse()?,
+            referral_code: self.referral_code,
+            verification_token: self.verification_token,
+        })
+    }
+}
+
+/// A sign-in.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct LoginIn {
+    /// Who says to be.
+    identifier: IdentifierIn,
+    /// From `otp/verify` with the purpose `login`.
+    #[oai(validator(min_length = 1, max_length = 128))]
+    verification_token: String,
+    /// From an earlier sign-in in this browser or app.
+    #[oai(validator(min_length = 1, max_length = 128))]
+    device_token: Option<String>,
+}
+
+impl Example for LoginIn {
+    fn example() -> Self {
+        Self {
+            identifier: IdentifierIn("+254712345678".to_owned()),
+            verification_token: "q0Jm3oTn0jvQq3cQyHfUuP1rGm2bXo8w".to_owned(),
+            device_token: None,
+        }
+    }
+}
+
+impl Input for LoginIn {
+    type Ask = sign_in::Ask;
+    fn ask(self, config: &Config) -> Option<sign_in::Ask> {
+        Some(sign_in::Ask {
+            identifier: self.identifier.parse(config)?,
+            verification_token: self.verification_token,
+            device_token: self.device_token,
+        })
+    }
+}
+
+/// One's own account.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct UserOut {
+    /// Which.
+    id: Uuid,
+    /// As chosen.
+    username: String,
+    /// Where the picture is.
+    profile_picture: Option<String>,
+    /// For others to name when they register.
+    referral_code: Option<String>,
+    /// Whether they may sign in.
+    status: String,
+    /// When they joined.
+    date_joined: DateTime<Utc>,
+    /// Whether the profile has all it should.
+    profile_complete: bool,
+    /// How far the check of documents is.
+    kyc_status: String,
+    /// With which they registered, if by one.
+    social_provider: Option<String>,
+    /// Which identifiers are proved.
+    verification_status: String,
+    /// `member`, ...
+    role: String,
+}
+
+impl From<&Person> for UserOut {
+    fn from(person: &Person) -> Self {
+        let account = &person.account;
+        Self {
+            id: account.user_id,
+            username: account.username.clone(),
+            profile_picture: None,
+            referral_code: account.referral_code.clone(),
+            status: account.status.name().to_owned(),
+            date_joined: account.created_at,
+            profile_complete: false,
+            kyc_status: "not_submitted".to_owned(),
+            social_provider: account.social_provider.clone(),
+            verification_status: account.verification_status().to_owned(),
+            role: account.role.clone(),
+        }
+    }
+}
+
+impl Example for UserOut {
+    fn example() -> Self {
+        Self {
+            id: Uuid::from_u128(0x019a_9f31_7cf2_7b0a_9e1c_2d3e_4f50_6172),
+            username: "ada.lovelace".to_owned(),
+            profile_picture: None,
+            referral_code: Some("7Q2M9XKD".to_owned()),
+            status: "active".to_owned(),
+            date_joined: DateTime::from_timestamp(1_793_000_000, 0).unwrap_or_default(),
+            profile_complete: false,
+            kyc_status: "not_submitted".to_owned(),
+            social_provider: None,
+            verification_status: "phone_verified".to_owned(),
+            role: "member".to_owned(),
+        }
+    }
+}
+
+/// The operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Accounts;
+
+#[OpenApi(prefix_path = "/api/auth", tag = "Tag::Account")]
+impl Accounts {
+    /// Register
+    ///
+    /// Makes an account for an identifier that was proved, and signs in to it.
+    #[oai(path = "/register", method = "post", operation_id = "register", transform = "anonymous")]
+    async fn register(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        /// The same key and body within ten minutes gets the saved answer.
+        #[oai(name = "Idempotency-Key")]
+        key: Idempotent,
+        body: Body<RegisterIn>,
+    ) -> Answer<Created<TokensOut>> {
+        let key = key.bind(&ctx.config, &from, "register", &body)?.map(idempotency::Key::with_credentials);
+        let tokens = register::register(&ctx, &from, body.ask, key.as_ref()).await?;
+        Ok(Created(tokens.into()))
+    }
+
+    /// Sign in
+    #[oai(path = "/login", method = "post", operation_id = "login", transform = "anonymous")]
+    async fn login(&self, ctx: Data<&Context>, from: Caller, body: Body<LoginIn>) -> Answer<Json<TokensOut>> {
+        Ok(Json(sign_in::sign_in(&ctx, &from, body.ask).await?.into()))
+    }
+
+    /// See one's own account
+    #[oai(path = "/me", method = "get", operation_id = "me")]
+    async fn me(&self, person: Signed) -> Answer<Json<UserOut>> {
+        Ok(Json(UserOut::from(&*person)))
+    }
+}
