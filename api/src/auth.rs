@@ -23,9 +23,16 @@ pub const NOTES: &[Note] = &[
     Note { operation: "otp_request", security: Security::Anonymous, refusals: REQUEST_REFUSALS },
     Note { operation: "otp_verify", security: Security::Anonymous, refusals: VERIFY_REFUSALS },
 ];
-const REQUEST_REFUSALS: &[Code] =
-    &[otp::COOLDOWN, otp::BUDGET, otp::SMS_BUDGET, idempotency::MISMATCH, idempotency::LOST];
-const VERIFY_REFUSALS: &[Code] = &[otp::INVALID, otp::EXPIRED, otp::LOCKED];
+const REQUEST_REFUSALS: &[Code] = &[
+    otp::REQUIRED,
+    otp::NOT_YOURS,
+    otp::COOLDOWN,
+    otp::BUDGET,
+    otp::SMS_BUDGET,
+    idempotency::MISMATCH,
+    idempotency::LOST,
+];
+const VERIFY_REFUSALS: &[Code] = &[otp::REQUIRED, otp::INVALID, otp::EXPIRED, otp::LOCKED];
 
 /// What a code is for.
 #[derive(Debug, Enum)]
@@ -37,6 +44,16 @@ pub enum PurposeIn {
     Login,
     /// Choosing a new password.
     ResetPassword,
+    /// Proving the phone number of one's own account; signed in.
+    VerifyPhone,
+    /// Proving the e-mail address of one's own account; signed in.
+    VerifyEmail,
+    /// Taking another identifier; signed in.
+    ChangeIdentifier,
+    /// Deleting one's own account; signed in.
+    DeleteAccount,
+    /// Proving once more who one is; signed in.
+    StepUp,
 }
 
 impl From<PurposeIn> for otp::Purpose {
@@ -45,6 +62,11 @@ impl From<PurposeIn> for otp::Purpose {
             PurposeIn::Register => Self::Register,
             PurposeIn::Login => Self::Login,
             PurposeIn::ResetPassword => Self::ResetPassword,
+            PurposeIn::VerifyPhone => Self::VerifyPhone,
+            PurposeIn::VerifyEmail => Self::VerifyEmail,
+            PurposeIn::ChangeIdentifier => Self::ChangeIdentifier,
+            PurposeIn::DeleteAccount => Self::DeleteAccount,
+            PurposeIn::StepUp => Self::StepUp,
         }
     }
 }
@@ -57,18 +79,27 @@ pub struct OtpRequestIn {
     identifier: IdentifierIn,
     /// What it is for.
     purpose: PurposeIn,
+    /// From an earlier sign-in in this browser or app: its codes are counted apart from those that
+    /// strangers ask for.
+    #[oai(validator(max_length = 128))]
+    device_token: Option<String>,
 }
 
 impl Example for OtpRequestIn {
     fn example() -> Self {
-        Self { identifier: IdentifierIn("+254712345678".to_owned()), purpose: PurposeIn::Login }
+        Self {
+            identifier: IdentifierIn("+254712345678".to_owned()),
+            purpose: PurposeIn::Login,
+            device_token: None,
+        }
     }
 }
 
 impl Input for OtpRequestIn {
     type Ask = otp::Ask;
     fn ask(self, config: &Config) -> Option<otp::Ask> {
-        Some(otp::Ask { identifier: self.identifier.parse(config)?, purpose: self.purpose.into() })
+        let ask = otp::Ask::of(self.identifier.parse(config)?, self.purpose.into());
+        Some(otp::Ask { device_token: self.device_token, ..ask })
     }
 }
 
@@ -126,6 +157,10 @@ pub struct OtpVerifyIn {
     purpose: PurposeIn,
     /// From the request for the code. Without it, codes asked for from the same client address are tried.
     challenge_id: Option<Uuid>,
+    /// From an earlier sign-in in this browser or app: its tries are counted apart from those of
+    /// strangers.
+    #[oai(validator(max_length = 128))]
+    device_token: Option<String>,
 }
 
 impl Example for OtpVerifyIn {
@@ -135,6 +170,7 @@ impl Example for OtpVerifyIn {
             otp: "492817".to_owned(),
             purpose: PurposeIn::Login,
             challenge_id: Some(Uuid::from_u128(0x5f0c_8d6e_2b1a_4c7d_9e3f_a1b2_c3d4_e5f6)),
+            device_token: None,
         }
     }
 }
@@ -148,6 +184,8 @@ impl Input for OtpVerifyIn {
             otp: self.otp,
             purpose: self.purpose.into(),
             challenge_id: self.challenge_id,
+            bearer: None,
+            device_token: self.device_token,
         })
     }
 }

@@ -79,6 +79,14 @@ impl Identifier {
         }
     }
 
+    /// As an e-mail address and a phone number: the one it is not is none.
+    pub fn columns(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Email(text) => (Some(text), None),
+            Self::Phone(text) => (None, Some(text)),
+        }
+    }
+
     /// Of a phone number the country code and two digits: what budgets of text messages go by.
     pub fn prefix(&self) -> Option<String> {
         let Self::Phone(text) = self else { return None };

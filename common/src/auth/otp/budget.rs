@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
 
 use super::{BUDGET, COOLDOWN, LOCKED, Purpose};
 use crate::config::{Source, Stage};
@@ -112,10 +111,6 @@ pub struct Budget {
     pub day_started_at: DateTime<Utc>,
     /// Sends since then.
     pub day_sent: i32,
-    /// Who has proved the identifier.
-    pub user_id: Option<Uuid>,
-    /// The owner's language.
-    pub language: Option<String>,
 }
 
 /// The counters after one more send.
@@ -229,8 +224,6 @@ mod tests {
             hour_sent: 0,
             day_started_at: start,
             day_sent: 0,
-            user_id: None,
-            language: None,
         };
         let (mut now, mut sent) = (start, Vec::new());
         while now < start + TimeDelta::hours(23) {
@@ -243,8 +236,6 @@ mod tests {
                         hour_sent: spent.hour_sent,
                         day_started_at: spent.day_started_at,
                         day_sent: spent.day_sent,
-                        user_id: None,
-                        language: None,
                     };
                 }
                 Err(refusal) => {

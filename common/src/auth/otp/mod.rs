@@ -1,17 +1,24 @@
 //! One-time codes: asking for one ([`request()`]) and proving it ([`verify`]). The derivation lives in
-//! `code`, the limits in `budget`, SQL in `store`. A code is never stored, queued or logged.
+//! `code`, that of links in `link`, the limits in `budget`, which row they count in in `counter`, what is
+//! sent to whom in `order`, how calls share transactions in `desk`, SQL in `store`. A code is never stored,
+//! queued or logged.
 //!
 //! Known and unknown identifiers take the same path, write the same rows and get the same answer.
 //! Whatever must be remembered of a refusal (a wrong try, a refused send) commits before the answer.
 
 mod budget;
 mod code;
+mod counter;
+mod desk;
 pub mod link;
+mod order;
 mod proof;
+mod purpose;
 mod request;
 pub mod sample;
 mod store;
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -19,11 +26,14 @@ use uuid::Uuid;
 
 pub use budget::Config;
 pub use code::{Seed, code};
+pub use counter::Bearer;
+pub use desk::Desk;
 pub use proof::verify;
-pub use request::{Desk, request};
+pub use purpose::Purpose;
+pub use request::{request, request_in};
 
 use crate::audit::{Client, Line};
-use crate::error::Code;
+use crate::error::{Code, Refusal, Result};
 use crate::secret;
 use crate::user::Identifier;
 
@@ -69,41 +79,54 @@ pub const LOCKED: Code = Code {
     title: "Too many wrong codes",
     advice: "Wait for Retry-After, or use another verified channel.",
 };
+/// No token.
+pub const REQUIRED: Code = Code {
+    code: "auth.required",
+    status: 401,
+    title: "Sign in first",
+    advice: "Send `Authorization: Bearer` and an access token.",
+};
+/// The purpose does not go with this identifier.
+pub const NOT_YOURS: Code = Code {
+    code: "otp.not_yours",
+    status: 422,
+    title: "The purpose does not go with this identifier",
+    advice: "`verify_phone` and `verify_email` want your own unproved identifier, `delete_account` and `step_up` \
+             a proved one, `change_identifier` a new one.",
+};
 /// All refusals of this slice.
-pub const CODES: &[Code] = &[COOLDOWN, BUDGET, SMS_BUDGET, INVALID, EXPIRED, LOCKED];
+pub const CODES: &[Code] = &[COOLDOWN, BUDGET, SMS_BUDGET, INVALID, EXPIRED, LOCKED, NOT_YOURS];
 
 /// How long a verification token works.
 const TOKEN_LIFE: Duration = Duration::from_secs(600);
 
-/// What a code is for. The others of the product come with accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Making an account.
-    Register,
-    /// Signing in.
-    Login,
-    /// Choosing a new password.
-    ResetPassword,
-}
-
-impl Purpose {
-    /// The name on the wire and in rows.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Login => "login",
-            Self::ResetPassword => "reset_password",
-        }
-    }
-}
-
 /// A request for a code.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ask {
     /// To whom.
     pub identifier: Identifier,
     /// What for.
     pub purpose: Purpose,
+    /// Who asks, if signed in; counts for the purposes that want it.
+    pub bearer: Option<Bearer>,
+    /// The account that waits for this proof: one just registered, or one whose password was right. It
+    /// keeps what was set before when the identifier is proved by this code.
+    pub bound_to: Option<Uuid>,
+    /// Names a browser or app that signed in before.
+    pub device_token: Option<String>,
+}
+
+impl Ask {
+    /// For whoever sends the call.
+    pub fn of(identifier: Identifier, purpose: Purpose) -> Self {
+        Self { identifier, purpose, bearer: None, bound_to: None, device_token: None }
+    }
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
 }
 
 /// A code on its way.
@@ -120,7 +143,7 @@ pub struct Issued {
 }
 
 /// A code handed in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Proof {
     /// Whose.
     pub identifier: Identifier,
@@ -130,10 +153,20 @@ pub struct Proof {
     pub purpose: Purpose,
     /// Which challenge; without it, those asked for from the same client address.
     pub challenge_id: Option<Uuid>,
+    /// Who hands it in, if signed in; counts for the purposes that want it.
+    pub bearer: Option<Bearer>,
+    /// Names a browser or app that signed in before.
+    pub device_token: Option<String>,
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
 }
 
 /// The right to act for an identifier, once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Verified {
     /// Opaque; shown once, kept as a hash.
     pub verification_token: String,
@@ -141,14 +174,26 @@ pub struct Verified {
     pub expires_in: Duration,
 }
 
-fn identifier_hash(config: &crate::config::Config, identifier: &Identifier) -> [u8; 32] {
-    config.keys.derive("identifier").mac(&[identifier.as_str().as_bytes()])
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+/// Who acts, for a purpose that wants somebody signed in; none for the others.
+fn bearer(purpose: Purpose, bearer: Option<Bearer>) -> Result<Option<Bearer>, Refusal> {
+    match (purpose.wants_bearer(), bearer) {
+        (false, _) => Ok(None),
+        (true, Some(bearer)) => Ok(Some(bearer)),
+        (true, None) => Err(REQUIRED.refuse("Only somebody signed in asks for a code of this purpose.")),
+    }
 }
 
 fn line<'a>(
     client: &'a Client,
     action: &'static str,
     hash: &[u8],
+    bearer: Option<Bearer>,
     at: DateTime<Utc>,
     details: serde_json::Value,
 ) -> Line<'a> {
@@ -156,8 +201,8 @@ fn line<'a>(
         action,
         entity_type: "identifier",
         entity_id: secret::hex(hash),
-        actor: None,
-        session_id: None,
+        actor: bearer.map(|bearer| bearer.user_id),
+        session_id: bearer.map(|bearer| bearer.session_id),
         details,
         client,
         at,

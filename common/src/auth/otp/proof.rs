@@ -1,75 +1,146 @@
 //! Proving a code.
 
+use std::collections::HashMap;
+use std::time::Instant;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use sqlx::{PgConnection, PgPool};
 
-use super::{EXPIRED, INVALID, Proof, TOKEN_LIFE, Verified, code, identifier_hash, line, store};
-use crate::audit::{self, Client};
+use super::counter::Counter;
+use super::desk::Work;
+use super::store::{self, Looked, Outcome};
+use super::{EXPIRED, INVALID, Proof, TOKEN_LIFE, Verified, bearer, code, line};
+use crate::audit::Client;
+use crate::config::Config;
 use crate::context::Context;
-use crate::error::{Refusal, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::secret::{self, sha256};
+
+/// A code with who hands it in and when.
+#[derive(Clone, Debug)]
+pub(super) struct Handed {
+    pub client: Client,
+    pub proof: Proof,
+    pub counter: Counter,
+    now: DateTime<Utc>,
+    since: Instant,
+}
+
+impl Handed {
+    fn of(ctx: &Context, client: &Client, proof: Proof) -> Result<Self, Refusal> {
+        let proof = Proof { bearer: bearer(proof.purpose, proof.bearer)?, ..proof };
+        let counter = Counter::of(&ctx.config, &proof.identifier, proof.device_token.as_deref());
+        Ok(Self { client: client.clone(), proof, counter, now: ctx.now(), since: Instant::now() })
+    }
+}
+
+/// Proofs that share a transaction.
+#[derive(Clone)]
+pub(super) struct Proofs {
+    pub config: Config,
+    pub db: PgPool,
+}
+
+impl Work for Proofs {
+    type Call = Handed;
+    type Out = Verified;
+
+    fn locks(call: &Handed) -> impl Iterator<Item = [u8; 32]> {
+        call.counter.locks()
+    }
+
+    fn since(call: &Handed) -> Instant {
+        call.since
+    }
+
+    async fn in_one(&self, calls: &[&Handed]) -> Result<Vec<Result<Verified, Refusal>>> {
+        let mut tx = self.db.begin().await?;
+        let answers = prove(&self.config, &mut tx, calls).await?;
+        // a wrong try is committed too
+        tx.commit().await?;
+        Ok(answers)
+    }
+}
 
 /// Proves a code: it works once, also under parallel submits, and a wrong try counts before the answer.
 ///
 /// # Errors
-/// `otp.invalid`, `otp.expired`, `otp.locked`.
+/// `auth.required`, `otp.invalid`, `otp.expired`, `otp.locked`.
 pub async fn verify(ctx: &Context, client: &Client, proof: Proof) -> Result<Verified> {
-    let now = ctx.now();
-    let config = &ctx.config.otp;
-    let hash = identifier_hash(&ctx.config, &proof.identifier);
-    let mut tx = ctx.db.begin().await?;
-    // the identifier's row serialises all tries on it, so none slips past a cap
-    let tries = store::lock_tries(&mut tx, &hash, &client.key(), now).await?;
-    let found = store::list_challenges(&mut tx, &proof, &client.key()).await?;
-    let outcome = match tries.refuse(now, config) {
-        Some(refusal) => Err(refusal),
-        None => judge(ctx, &proof, &found, now),
-    };
-    let line = line(
-        client,
-        "otp.verified",
-        &hash,
-        now,
-        json!({
-            "purpose": proof.purpose.name(), "refused": outcome.as_ref().err().map(|refusal| refusal.code),
-        }),
-    );
-    let refusal = match outcome {
-        Ok(challenge) => {
-            let token = secret::random::<32>();
-            let text = URL_SAFE_NO_PAD.encode(token);
-            store::insert_token(&mut tx, &hash, &sha256(text.as_bytes()), challenge, now, now + TOKEN_LIFE)
-                .await?;
-            audit::note(&mut tx, line).await?;
-            tx.commit().await?;
-            return Ok(Verified { verification_token: text, expires_in: TOKEN_LIFE });
-        }
-        Err(refusal) => refusal,
-    };
-    if refusal.code == INVALID.code {
-        let named = proof.challenge_id.filter(|_| !found.is_empty());
-        store::count_wrong_try(&mut tx, &hash, &client.key(), tries.hour(now), named).await?;
+    ctx.desk.proofs.call(Handed::of(ctx, client, proof)?).await?
+}
+
+/// Compares and writes codes without a lock in common. Answers in their order.
+async fn prove(
+    config: &Config,
+    tx: &mut PgConnection,
+    handed: &[&Handed],
+) -> Result<Vec<Result<Verified, Refusal>>> {
+    let now = handed.iter().map(|one| one.now).max().unwrap_or_default();
+    // the identifiers' rows serialise all tries on them, so none slips past a cap; what is read next is
+    // read after whoever held them before has committed
+    let rows = handed.iter().map(|one| (&one.counter, &one.proof.identifier));
+    let counters = store::lock_tries(tx, rows, now).await?;
+    let counters: Vec<&store::Counted> = handed
+        .iter()
+        .map(|one| counters.get(one.counter.plain.as_slice()))
+        .collect::<Option<_>>()
+        .ok_or_else(|| Error::internal("an identifier that was not locked"))?;
+    let mut found: HashMap<i64, Vec<Looked>> = HashMap::new();
+    for row in store::list_challenges(tx, handed, &counters).await? {
+        found.entry(row.number).or_default().push(row);
     }
-    audit::note(&mut tx, line).await?;
-    tx.commit().await?;
-    Err(refusal.into())
+    let (mut answers, mut outcomes) = (Vec::with_capacity(handed.len()), Vec::with_capacity(handed.len()));
+    for ((one, counted), number) in handed.iter().zip(&counters).zip(1..) {
+        let rows = found.remove(&number).unwrap_or_default();
+        let tries = counted.tries(rows.first());
+        let challenges: Vec<store::Challenge> = rows.into_iter().filter_map(Looked::challenge).collect();
+        let verdict = match tries.refuse(now, &config.otp) {
+            Some(refusal) => Err(refusal),
+            None => judge(config, &one.proof, &challenges, now),
+        };
+        let details = json!({
+            "purpose": one.proof.purpose.name(), "refused": verdict.as_ref().err().map(|refusal| refusal.code),
+        });
+        let (hash, bearer) = (&one.counter.plain, one.proof.bearer);
+        let line = line(&one.client, "otp.verified", hash, bearer, now, details);
+        let mut outcome = Outcome::of(line, &one.counter.plain, counted);
+        answers.push(match verdict {
+            Ok(challenge) => {
+                let text = URL_SAFE_NO_PAD.encode(secret::random::<32>());
+                outcome.right = Some((challenge.clone(), sha256(text.as_bytes())));
+                Ok(Verified { verification_token: text, expires_in: TOKEN_LIFE })
+            }
+            Err(refusal) => {
+                if refusal.code == INVALID.code {
+                    let named = one.proof.challenge_id.filter(|_| !challenges.is_empty());
+                    outcome.wrong = Some((tries.hour(now), named));
+                }
+                Err(refusal)
+            }
+        });
+        outcomes.push(outcome);
+    }
+    store::insert_outcomes(tx, now, now + TOKEN_LIFE, &outcomes).await?;
+    Ok(answers)
 }
 
 /// Which challenge the code proves.
 fn judge<'a>(
-    ctx: &Context,
+    config: &Config,
     proof: &Proof,
     found: &'a [store::Challenge],
     now: DateTime<Utc>,
 ) -> Result<&'a store::Challenge, Refusal> {
     let typed: String = proof.otp.chars().filter(|c| !c.is_whitespace()).collect();
-    let most = i16::from(ctx.config.otp.tries);
+    let most = i16::from(config.otp.tries);
     let mut right = None;
     // every challenge is compared, so that the time taken tells nothing
     for challenge in found {
-        let derived = code(&ctx.config.keys, &challenge.seed());
+        let derived = code(&config.keys, &challenge.seed());
         let equal = derived.is_some_and(|code| secret::equal(code.as_bytes(), typed.as_bytes()));
         if equal && challenge.tries < most {
             right = Some(challenge);

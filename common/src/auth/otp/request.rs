@@ -1,9 +1,5 @@
-//! Asking for a code. Requests that come while others are being written share the next transaction:
-//! one statement locks their identifiers, one writes their rows, one commit makes them durable. A lone
-//! request goes at once. If a shared transaction fails, each of its requests is tried alone.
+//! Asking for a code.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,147 +8,115 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::budget::Spent;
-use super::store::Granted;
-use super::{Ask, Issued, Purpose, SMS_BUDGET, identifier_hash, line, store};
+use super::counter::Counter;
+use super::desk::Work;
+use super::order::{self, Order};
+use super::store::{self, Granted, Locked};
+use super::{Ask, Issued, NOT_YOURS, Purpose, SMS_BUDGET, bearer, line};
 use crate::audit::{self, Client};
-use crate::batch::Batcher;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
 use crate::idempotency::{self, Begun};
 use crate::job::Queue;
-use crate::notify::{self, Message, Order};
+use crate::notify;
 use crate::user::Channel;
 use crate::{id, secret};
 
-/// The most requests that share a transaction.
-const MOST: usize = 64;
-/// Transactions at once: one gathers and computes while the other commits.
-const LANES: usize = 2;
-
 /// A request with who asks and when.
 #[derive(Clone, Debug)]
-struct Asked {
+pub(super) struct Asked {
     client: Client,
     ask: Ask,
-    hash: [u8; 32],
+    counter: Counter,
     now: DateTime<Utc>,
     since: Instant,
 }
 
-/// Where requests meet that may share a transaction.
-#[derive(Clone, Debug)]
-pub struct Desk(Batcher<Asked, Result<Issued>>);
-
-impl Desk {
-    /// Starts its lanes.
-    pub fn open(config: &Config, db: &PgPool) -> Self {
-        let (config, db) = (config.clone(), db.clone());
-        let away = Away::default();
-        Self(Batcher::start(LANES, MOST, move |asked: Vec<Asked>| {
-            let (config, db, away) = (config.clone(), db.clone(), away.clone());
-            async move {
-                if asked.iter().all(|one| away.since(one.since)) {
-                    let away = |_: &Asked| Err(Error::Unavailable("Postgres is away".into()));
-                    return Ok(asked.iter().map(away).collect());
-                }
-                let answers = together(&config, &db, asked).await;
-                if answers.iter().any(|answer| matches!(answer, Err(Error::Unavailable(_)))) {
-                    away.note();
-                }
-                Ok(answers)
-            }
-        }))
+impl Asked {
+    fn of(ctx: &Context, client: &Client, ask: Ask) -> Result<Self, Refusal> {
+        let ask = Ask { bearer: bearer(ask.purpose, ask.bearer)?, ..ask };
+        let counter = Counter::of(&ctx.config, &ask.identifier, ask.device_token.as_deref());
+        Ok(Self { client: client.clone(), ask, counter, now: ctx.now(), since: Instant::now() })
     }
 }
 
-/// When the database was last found away: who had queued up behind that is told at once, and does not
-/// wait for a time-out each.
-#[derive(Clone, Debug, Default)]
-struct Away(Arc<Mutex<Option<Instant>>>);
+/// Requests that share a transaction.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub config: Config,
+    pub db: PgPool,
+}
 
-impl Away {
-    /// Whether it was found away after this moment.
-    fn since(&self, moment: Instant) -> bool {
-        let noted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.is_some_and(|noted| noted >= moment)
+impl Work for Requests {
+    type Call = Asked;
+    type Out = Issued;
+
+    fn locks(call: &Asked) -> impl Iterator<Item = [u8; 32]> {
+        call.counter.locks()
     }
 
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    fn since(call: &Asked) -> Instant {
+        call.since
+    }
+
+    async fn in_one(&self, calls: &[&Asked]) -> Result<Vec<Result<Issued, Refusal>>> {
+        let mut tx = self.db.begin().await?;
+        let answers = grant(&self.config, &mut tx, calls).await?;
+        // a refusal is committed too
+        tx.commit().await?;
+        Ok(answers)
     }
 }
 
 /// Asks for a code. With an idempotency key the same answer is given again.
 ///
 /// # Errors
-/// `otp.cooldown`, `otp.budget`, `otp.sms_budget`, and the refusals of [`idempotency::begin`].
+/// `auth.required`, `otp.not_yours`, `otp.cooldown`, `otp.budget`, `otp.sms_budget`, and the refusals of
+/// [`idempotency::begin`].
 pub async fn request(
     ctx: &Context,
     client: &Client,
     ask: Ask,
     key: Option<&idempotency::Key>,
 ) -> Result<Issued> {
-    let hash = identifier_hash(&ctx.config, &ask.identifier);
+    let asked = Asked::of(ctx, client, ask)?;
     // rows locked besides the identifier's (a key, the day's text messages) must not meet in one batch
-    let counted = ask.identifier.channel() == Channel::Sms && ctx.config.otp.sms.is_some();
-    let asked = Asked { client: client.clone(), ask, hash, now: ctx.now(), since: Instant::now() };
+    let counted = asked.ask.identifier.channel() == Channel::Sms && ctx.config.otp.sms.is_some();
     let issued = match key {
-        None if !counted => ctx.desk.0.call(asked).await??,
-        _ => alone(&ctx.config, &ctx.db, &asked, key).await?,
+        None if !counted && asked.ask.bearer.is_none() => ctx.desk.requests.call(asked).await??,
+        _ => alone(ctx, &asked, key).await?,
     };
     ctx.wake.queue(Queue::Critical);
     Ok(issued)
 }
 
-/// Answers in the order of the requests.
-async fn together(config: &Config, db: &PgPool, asked: Vec<Asked>) -> Vec<Result<Issued>> {
-    // two taps count as two: the second of an identifier waits for the first
-    let mut seen = HashSet::new();
-    let first: Vec<bool> = asked.iter().map(|one| seen.insert(one.hash)).collect();
-    let shared: Vec<&Asked> =
-        asked.iter().zip(&first).filter(|(_, first)| **first).map(|(one, _)| one).collect();
-    let mut granted = match in_one(config, db, &shared).await {
-        Ok(answers) => answers.into_iter().map(|answer| Some(answer.map_err(Error::from))).collect(),
-        Err(error) if shared.len() == 1 => vec![Some(Err(error))],
-        // one of them made it fail: the others shall not suffer
-        Err(Error::Aborted(_) | Error::Internal(_)) => shared.iter().map(|_| None).collect(),
-        // nobody answers: asking again for each would take long
-        Err(error) => shared.iter().map(|_| Some(Err(error.copy()))).collect::<Vec<_>>(),
+/// Asks for a code with the caller's transaction, which is to be committed whatever the answer: a refusal
+/// is remembered too. The caller wakes the critical queue after the commit.
+///
+/// # Errors
+/// The database does not answer. The refusals of [`request()`] are in the answer.
+pub async fn request_in(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    ask: Ask,
+) -> Result<Result<Issued, Refusal>> {
+    match Asked::of(ctx, client, ask) {
+        Ok(asked) => one(&ctx.config, tx, &asked).await,
+        Err(refusal) => Ok(Err(refusal)),
     }
-    .into_iter();
-    let mut answers = Vec::with_capacity(asked.len());
-    for (one, first) in asked.iter().zip(first) {
-        answers.push(match if first { granted.next().flatten() } else { None } {
-            Some(answer) => answer,
-            None => alone(config, db, one, None).await,
-        });
-    }
-    answers
-}
-
-async fn in_one(config: &Config, db: &PgPool, asked: &[&Asked]) -> Result<Vec<Result<Issued, Refusal>>> {
-    let mut tx = db.begin().await?;
-    let answers = grant(config, &mut tx, asked).await?;
-    tx.commit().await?;
-    Ok(answers)
 }
 
 /// A transaction of its own; with a key, the one that saves its outcome.
-async fn alone(
-    config: &Config,
-    db: &PgPool,
-    asked: &Asked,
-    key: Option<&idempotency::Key>,
-) -> Result<Issued> {
-    let mut tx = db.begin().await?;
+async fn alone(ctx: &Context, asked: &Asked, key: Option<&idempotency::Key>) -> Result<Issued> {
+    let mut tx = ctx.db.begin().await?;
     if let Some(key) = key
         && let Begun::Replay(outcome) = idempotency::begin(&mut tx, asked.now, key).await?
     {
         return serde_json::from_slice(&outcome).map_err(Error::internal);
     }
-    let answer = grant(config, &mut tx, &[asked]).await?.pop();
-    let answer = answer.ok_or_else(|| Error::internal("a request without an answer"))?;
+    let answer = one(&ctx.config, &mut tx, asked).await?;
     if let (Some(key), Ok(issued)) = (key, &answer) {
         let outcome = serde_json::to_vec(issued).map_err(Error::internal)?;
         idempotency::finish(&mut tx, key, &outcome).await?;
@@ -162,35 +126,63 @@ async fn alone(
     Ok(answer?)
 }
 
-/// Decides and writes requests of distinct identifiers. Answers in their order.
+async fn one(config: &Config, tx: &mut PgConnection, asked: &Asked) -> Result<Result<Issued, Refusal>> {
+    if let Some(refusal) = not_yours(tx, &asked.ask).await? {
+        return Ok(Err(refusal));
+    }
+    let answer = grant(config, tx, &[asked]).await?.pop();
+    answer.ok_or_else(|| Error::internal("a request without an answer"))
+}
+
+/// Why somebody signed in may not ask for a code of this purpose to this identifier.
+async fn not_yours(tx: &mut PgConnection, ask: &Ask) -> Result<Option<Refusal>> {
+    let Some(bearer) = ask.bearer else { return Ok(None) };
+    // their own, and whether it is proved
+    let own = store::find_own(tx, bearer.user_id, &ask.identifier).await?;
+    let why = match (ask.purpose, own) {
+        (Purpose::ChangeIdentifier, Some(_)) => "This is your identifier already.",
+        (Purpose::ChangeIdentifier, None) => return Ok(None),
+        (_, None) => "This is not an identifier of yours.",
+        (purpose, Some(proved)) => match purpose.verifies() {
+            Some(channel) if channel != ask.identifier.channel() => "The purpose is for the other channel.",
+            Some(_) if proved => "You have proved it already.",
+            None if !proved => "You have not proved it yet.",
+            _ => return Ok(None),
+        },
+    };
+    Ok(Some(NOT_YOURS.refuse(why)))
+}
+
+/// Decides and writes requests without a lock in common. Answers in their order.
 async fn grant(
     config: &Config,
     tx: &mut PgConnection,
     asked: &[&Asked],
 ) -> Result<Vec<Result<Issued, Refusal>>> {
     let now = asked.iter().map(|one| one.now).max().unwrap_or_default();
-    let hashes: Vec<&[u8]> = asked.iter().map(|one| one.hash.as_slice()).collect();
-    let identifiers = asked.iter().map(|one| &one.ask.identifier);
-    let mut budgets = store::lock_budgets(tx, &hashes, identifiers, now).await?;
+    let rows = asked.iter().map(|one| (&one.counter, &one.ask.identifier));
+    let mut all = store::lock_budgets(tx, rows, now).await?;
     let (mut answers, mut granted) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
     for one in asked {
-        let locked = budgets.remove(one.hash.as_slice());
+        let locked = all.remove(one.counter.plain.as_slice());
         let locked = locked.ok_or_else(|| Error::internal("an identifier that was not locked"))?;
-        let verdict = match locked.spend(now, &config.otp) {
+        let order = order::decide(&one.ask, &locked.standing);
+        let verdict = match locked.budget.spend(now, &config.otp) {
             Ok(spent) => {
-                sms_verdict(config, tx, &one.ask, locked.user_id, now).await?.map(|within| (spent, within))
+                sms_verdict(config, tx, &one.ask, order.sends, now).await?.map(|within| (spent, within))
             }
             Err(refusal) => Err(refusal),
         };
         match verdict {
             Ok((spent, within)) => {
-                let row = granted_row(config, one, spent, locked.user_id, within, now)?;
+                let row = granted_row(config, one, locked, order, spent, within, now)?;
                 answers.push(Ok(issued(config, one, &row)));
                 granted.push(row);
             }
             Err(refusal) => {
                 let details = details(&one.ask, Some(refusal.code));
-                audit::note(tx, line(&one.client, "otp.requested", &one.hash, now, details)).await?;
+                let (hash, bearer) = (&one.counter.plain, one.ask.bearer);
+                audit::note(tx, line(&one.client, "otp.requested", hash, bearer, now, details)).await?;
                 answers.push(Err(refusal));
             }
         }
@@ -217,25 +209,38 @@ fn issued(config: &Config, asked: &Asked, row: &Granted<'_>) -> Issued {
 fn granted_row<'a>(
     config: &Config,
     asked: &'a Asked,
+    locked: Locked,
+    order: Order,
     spent: Spent,
-    user_id: Option<Uuid>,
     within: bool,
     now: DateTime<Utc>,
 ) -> Result<Granted<'a>> {
-    let challenge = challenge(config, asked, user_id, now);
-    let (delivery, mut job) = notify::rows(now, &asked.client, order(&asked.ask, &challenge, &asked.client))?;
+    let Asked { ask, client, counter, .. } = asked;
+    let challenge = challenge(config, asked, order.bound_to, now);
+    let order = notify::Order {
+        message: order.message,
+        channel: challenge.channel,
+        recipient: challenge.identifier.clone(),
+        language: order.language.unwrap_or_else(|| client.language.clone()),
+        user_id: order.concerns,
+        challenge_id: Some(challenge.challenge_id),
+        purpose: Some(ask.purpose.name()),
+        sends: order.sends,
+        expires_at: challenge.expires_at,
+    };
+    let (delivery, mut job) = notify::rows(now, client, order)?;
     if !within {
         // the receipt ends as expired, whoever asked
         job.run_at = challenge.expires_at;
     }
-    let line = line(&asked.client, "otp.requested", &asked.hash, now, details(&asked.ask, None));
-    Ok(Granted { hash: &asked.hash, spent, challenge, line, delivery, job })
+    let line = line(client, "otp.requested", &counter.plain, ask.bearer, now, details(ask, None));
+    Ok(Granted { hash: &counter.plain, counter: locked.counter, spent, challenge, line, delivery, job })
 }
 
 fn challenge(
     config: &Config,
     asked: &Asked,
-    user_id: Option<Uuid>,
+    bound_to: Option<Uuid>,
     now: DateTime<Utc>,
 ) -> store::NewChallenge {
     let Asked { ask, client, .. } = asked;
@@ -244,7 +249,8 @@ fn challenge(
         purpose: ask.purpose.name(),
         channel: ask.identifier.channel(),
         identifier: ask.identifier.as_str().to_owned(),
-        user_id,
+        user_id: bound_to,
+        session_id: ask.bearer.map(|bearer| bearer.session_id),
         key_id: config.keys.current().to_owned(),
         nonce: secret::random::<16>(),
         digits: i16::from(config.otp.digits),
@@ -253,46 +259,23 @@ fn challenge(
     }
 }
 
-/// What is sent: the code; to the owner of a taken identifier a note in its place; to an identifier
-/// nobody has, for `login` and `reset_password`, nothing, by the same rows.
-fn order(ask: &Ask, challenge: &store::NewChallenge, client: &Client) -> Order {
-    let known = challenge.user_id.is_some();
-    Order {
-        message: match (ask.purpose, known) {
-            (Purpose::Register, true) => Message::AccountExists,
-            _ => Message::OtpCode,
-        },
-        channel: challenge.channel,
-        recipient: challenge.identifier.clone(),
-        language: client.language.clone(),
-        user_id: challenge.user_id,
-        challenge_id: Some(challenge.challenge_id),
-        purpose: Some(ask.purpose.name()),
-        sends: known || ask.purpose == Purpose::Register,
-        expires_at: challenge.expires_at,
-    }
-}
-
-/// Spends one of the day's text messages; true while they last. Over budget, newcomers are refused,
-/// known or not; who signs in gets the usual answer and no message. The purpose decides from which share
-/// it is spent, for whether the identifier is known must not: who signs in is a user, or gets no message
-/// and spends none.
+/// Spends one of the day's text messages; true while they last. Over budget, all are refused but who signs
+/// in: they get the usual answer and no message. The purpose decides from which share it is spent, for
+/// whether the identifier is known must not: who signs in is a user, or gets no message and spends none.
 async fn sms_verdict(
     config: &Config,
     tx: &mut PgConnection,
     ask: &Ask,
-    user_id: Option<Uuid>,
+    sends: bool,
     now: DateTime<Utc>,
 ) -> Result<Result<bool, Refusal>> {
     let (Some(prefix), Some(limits)) = (ask.identifier.prefix(), &config.otp.sms) else {
         return Ok(Ok(true));
     };
-    let newcomer = ask.purpose == Purpose::Register;
-    let count = i32::from(newcomer || user_id.is_some());
     let [shard] = secret::random::<1>();
-    let caps = limits.caps(!newcomer);
-    let within = store::spend_sms(tx, now, &prefix, i16::from(shard % 16), caps, count).await?;
-    if !within && newcomer {
+    let caps = limits.caps(!ask.purpose.is_newcomers());
+    let within = store::spend_sms(tx, now, &prefix, i16::from(shard % 16), caps, i32::from(sends)).await?;
+    if !within && !ask.purpose.is_quiet() {
         return Ok(Err(
             SMS_BUDGET.refuse_for("The text messages of the day are used up.", until_midnight(now))
         ));

@@ -1,4 +1,7 @@
-//! The SQL of codes: one statement a function, rows out, no decisions.
+//! The SQL of codes: one statement a function, rows out, no decisions. Asking is here, proving in `prove`.
+
+mod prove;
+mod sample;
 
 use std::collections::HashMap;
 
@@ -6,9 +9,12 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Proof;
-use super::budget::{Budget, SmsCaps, Spent, Tries};
-use super::code::Seed;
+pub use prove::*;
+pub use sample::*;
+
+use super::budget::{Budget, SmsCaps, Spent};
+use super::counter::{Columns, Counter};
+use super::order::Standing;
 use crate::audit::Line;
 use crate::id;
 use crate::job::store::NewJob;
@@ -25,6 +31,7 @@ pub struct NewChallenge {
     pub channel: Channel,
     pub identifier: String,
     pub user_id: Option<Uuid>,
+    pub session_id: Option<Uuid>,
     pub key_id: String,
     pub nonce: [u8; 16],
     pub digits: i16,
@@ -32,36 +39,12 @@ pub struct NewChallenge {
     pub expires_at: DateTime<Utc>,
 }
 
-/// A challenge a code may prove.
-#[derive(Clone, Debug)]
-pub struct Challenge {
-    pub challenge_id: Uuid,
-    pub purpose: String,
-    pub identifier: String,
-    pub user_id: Option<Uuid>,
-    pub key_id: String,
-    pub nonce: Vec<u8>,
-    pub digits: i16,
-    pub tries: i16,
-    pub expires_at: DateTime<Utc>,
-    pub used_at: Option<DateTime<Utc>>,
-}
-
-impl Challenge {
-    pub fn seed(&self) -> Seed {
-        Seed {
-            key_id: self.key_id.clone(),
-            nonce: self.nonce.clone(),
-            purpose: self.purpose.clone(),
-            identifier: self.identifier.clone(),
-            digits: self.digits,
-        }
-    }
-}
-
 /// A granted request: everything it writes.
-pub struct Granted<'a> {
+pub(super) struct Granted<'a> {
+    /// Names the identifier in the audit.
     pub hash: &'a [u8],
+    /// In which row its sends count.
+    pub counter: Vec<u8>,
     pub spent: Spent,
     pub challenge: NewChallenge,
     pub line: Line<'a>,
@@ -69,38 +52,58 @@ pub struct Granted<'a> {
     pub job: NewJob,
 }
 
+/// An identifier whose sends are locked.
+pub(super) struct Locked {
+    /// In which row they count.
+    pub counter: Vec<u8>,
+    pub budget: Budget,
+    pub standing: Standing,
+}
+
 /// Locks the sends of distinct identifiers, known or not, in one order for all, so that two taps count as
-/// two; and says who has proved each. By hash.
-pub async fn lock_budgets(
+/// two; and says who has proved each. By everybody's hash. LATERAL with LIMIT: probes, whatever the planner
+/// takes the tables for.
+pub(super) async fn lock_budgets<'a>(
     tx: &mut PgConnection,
-    hashes: &[&[u8]],
-    identifiers: impl Iterator<Item = &Identifier>,
+    asked: impl Iterator<Item = (&'a Counter, &'a Identifier)>,
     now: DateTime<Utc>,
-) -> Sql<HashMap<Vec<u8>, Budget>> {
-    let (emails, phones): (Vec<Option<&str>>, Vec<Option<&str>>) = identifiers
-        .map(|identifier| match identifier {
-            Identifier::Email(text) => (Some(text.as_str()), None),
-            Identifier::Phone(text) => (None, Some(text.as_str())),
-        })
-        .unzip();
+) -> Sql<HashMap<Vec<u8>, Locked>> {
+    let Columns { plain, token, device, email, phone } = Columns::of(asked);
     let rows = sqlx::query!(
         r#"WITH asked AS (
-               SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[]) AS a(hash, email, phone)
+               SELECT a.hash, o.user_id, o.language, coalesce(h.held, false) AS held,
+                      CASE WHEN d.user_id = o.user_id THEN a.own ELSE a.hash END AS counter
+               FROM unnest($1::bytea[], $2::text[], $3::text[], $5::bytea[], $6::bytea[])
+                   AS a(hash, email, phone, token, own)
+               LEFT JOIN LATERAL (
+                   (SELECT user_id, language FROM users
+                    WHERE email = a.email AND email_verified_at IS NOT NULL AND status <> 'deleted' LIMIT 1)
+                   UNION ALL
+                   (SELECT user_id, language FROM users
+                    WHERE phone_number = a.phone AND phone_verified_at IS NOT NULL AND status <> 'deleted' LIMIT 1)
+               ) o ON true
+               LEFT JOIN LATERAL (
+                   (SELECT true AS held FROM users
+                    WHERE email = a.email AND email_verified_at IS NULL AND status <> 'deleted' LIMIT 1)
+                   UNION ALL
+                   (SELECT true FROM users
+                    WHERE phone_number = a.phone AND phone_verified_at IS NULL AND status <> 'deleted' LIMIT 1)
+               ) h ON true
+               LEFT JOIN LATERAL (
+                   SELECT user_id FROM device_tokens WHERE token_hash = a.token AND expires_at > $4 LIMIT 1
+               ) d ON true
            ), locked AS (
                INSERT INTO identifier_budgets AS b (identifier_hash, hour_started_at, day_started_at, touched_at)
-               SELECT hash, $4, $4, $4 FROM asked ORDER BY hash
+               SELECT counter, $4, $4, $4 FROM asked ORDER BY counter
                ON CONFLICT (identifier_hash) DO UPDATE SET touched_at = excluded.touched_at
                RETURNING identifier_hash, last_sent_at, hour_started_at, hour_sent, day_started_at, day_sent
            )
-           SELECT l.identifier_hash AS "hash!", l.last_sent_at, l.hour_started_at AS "hour_started_at!",
-                  l.hour_sent AS "hour_sent!", l.day_started_at AS "day_started_at!", l.day_sent AS "day_sent!",
-                  coalesce((SELECT user_id FROM users
-                            WHERE email = a.email AND email_verified_at IS NOT NULL AND status <> 'deleted'),
-                           (SELECT user_id FROM users
-                            WHERE phone_number = a.phone AND phone_verified_at IS NOT NULL AND status <> 'deleted')
-                  ) AS user_id
-           FROM locked l JOIN asked a ON a.hash = l.identifier_hash"#,
-        hashes as _, &emails as _, &phones as _, now,
+           SELECT a.hash AS "hash!", a.counter AS "counter!", l.last_sent_at,
+                  l.hour_started_at AS "hour_started_at!", l.hour_sent AS "hour_sent!",
+                  l.day_started_at AS "day_started_at!", l.day_sent AS "day_sent!",
+                  a.user_id AS "user_id?", a.language AS "language?", a.held AS "held!"
+           FROM locked l JOIN asked a ON a.counter = l.identifier_hash"#,
+        &plain as _, &email as _, &phone as _, now, &token as _, &device as _,
     )
     .fetch_all(tx)
     .await?;
@@ -113,16 +116,35 @@ pub async fn lock_budgets(
                 hour_sent: row.hour_sent,
                 day_started_at: row.day_started_at,
                 day_sent: row.day_sent,
-                user_id: row.user_id,
             };
-            (row.hash, budget)
+            let standing = Standing { owner: row.user_id, language: row.language, held: row.held };
+            (row.hash, Locked { counter: row.counter, budget, standing })
         })
         .collect())
 }
 
+/// Whether an identifier is this person's; and if so, whether it is proved.
+pub async fn find_own(tx: &mut PgConnection, user_id: Uuid, identifier: &Identifier) -> Sql<Option<bool>> {
+    let (email, phone) = identifier.columns();
+    sqlx::query_scalar!(
+        r#"SELECT CASE WHEN email = $2 THEN email_verified_at IS NOT NULL
+                       ELSE phone_verified_at IS NOT NULL END AS "proved!"
+           FROM users WHERE user_id = $1 AND (email = $2 OR phone_number = $3)"#,
+        user_id,
+        email,
+        phone,
+    )
+    .fetch_optional(tx)
+    .await
+}
+
 /// Everything granted requests write, in one statement: the counters, the challenges, the audit lines,
 /// the deliveries and their jobs.
-pub async fn insert_requests(tx: &mut PgConnection, now: DateTime<Utc>, rows: &[Granted<'_>]) -> Sql<()> {
+pub(super) async fn insert_requests(
+    tx: &mut PgConnection,
+    now: DateTime<Utc>,
+    rows: &[Granted<'_>],
+) -> Sql<()> {
     fn all<'a, T>(rows: &'a [Granted<'a>], field: impl Fn(&'a Granted<'a>) -> T) -> Vec<T> {
         rows.iter().map(field).collect()
     }
@@ -133,29 +155,31 @@ pub async fn insert_requests(tx: &mut PgConnection, now: DateTime<Utc>, rows: &[
                  $14::uuid[], $15::text[], $16::text[], $17::text[], $18::uuid[], $19::bytea[], $20::text[],
                  $21::timestamptz[], $22::uuid[], $23::jsonb[], $24::text[], $25::text[], $26::text[],
                  $27::uuid[], $28::text[], $29::text[], $30::bool[], $31::text[], $32::uuid[], $33::jsonb[],
-                 $34::timestamptz[])
+                 $34::timestamptz[], $35::bytea[], $36::uuid[], $37::uuid[], $38::uuid[])
              AS r(hash, hour_started_at, hour_sent, day_started_at, day_sent,
                   challenge_id, purpose, channel, identifier, user_id, nonce, client,
                   expires_at, audit_id, details, ip, user_agent, request_id,
-                  delivery_id, message, language, sends, traceparent, job_id, payload, run_at)
+                  delivery_id, message, language, sends, traceparent, job_id, payload, run_at,
+                  counter, session_id, concerns, actor)
          ), budget AS (
              UPDATE identifier_budgets b SET last_sent_at = $1, hour_started_at = r.hour_started_at,
                  hour_sent = r.hour_sent, day_started_at = r.day_started_at, day_sent = r.day_sent
-             FROM rows r WHERE b.identifier_hash = r.hash
+             FROM rows r WHERE b.identifier_hash = r.counter
          ), challenge AS (
              INSERT INTO challenges (challenge_id, purpose, channel, identifier, user_id, key_id, nonce, digits,
-                                     client, created_at, expires_at)
-             SELECT challenge_id, purpose, channel, identifier, user_id, $2, nonce, $3, client, $1, expires_at
+                                     client, created_at, expires_at, session_id)
+             SELECT challenge_id, purpose, channel, identifier, user_id, $2, nonce, $3, client, $1, expires_at,
+                    session_id
              FROM rows
          ), line AS (
              INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details, ip_address, user_agent,
-                                request_id)
+                                request_id, actor, session_id)
              SELECT audit_id, $1, 'otp.requested', 'identifier', encode(hash, 'hex'), details, ip, user_agent,
-                    request_id FROM rows
+                    request_id, actor, session_id FROM rows
          ), delivery AS (
              INSERT INTO deliveries (delivery_id, created_at, kind, channel, recipient, language, user_id,
                                      challenge_id, purpose, sends, state, expires_at, request_id, traceparent)
-             SELECT delivery_id, $1, message, channel, identifier, language, user_id, challenge_id, purpose, sends,
+             SELECT delivery_id, $1, message, channel, identifier, language, concerns, challenge_id, purpose, sends,
                     'queued', expires_at, request_id, traceparent FROM rows
          )
          INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload,
@@ -197,6 +221,10 @@ pub async fn insert_requests(tx: &mut PgConnection, now: DateTime<Utc>, rows: &[
         &all(rows, |r| r.job.job_id),
         &all(rows, |r| &r.job.payload) as _,
         &all(rows, |r| r.job.run_at),
+        &all(rows, |r| r.counter.as_slice()) as _,
+        &all(rows, |r| r.challenge.session_id) as _,
+        &all(rows, |r| r.delivery.user_id) as _,
+        &all(rows, |r| r.line.actor) as _,
     )
     .execute(tx)
     .await?;
@@ -230,134 +258,4 @@ pub async fn spend_sms(
     )
     .fetch_one(tx)
     .await
-}
-
-/// Locks an identifier, known or not, and reads its wrong tries.
-pub async fn lock_tries(tx: &mut PgConnection, hash: &[u8], client: &str, now: DateTime<Utc>) -> Sql<Tries> {
-    sqlx::query_as!(
-        Tries,
-        "WITH locked AS (
-             INSERT INTO identifier_budgets AS b (identifier_hash, hour_started_at, day_started_at, touched_at)
-             VALUES ($1, $3, $3, $3)
-             ON CONFLICT (identifier_hash) DO UPDATE SET touched_at = excluded.touched_at
-             RETURNING wrong_in_row
-         )
-         SELECT l.wrong_in_row, w.hour_started_at AS \"hour_started_at?\", w.tries AS \"hour_tries?\"
-         FROM locked l LEFT JOIN wrong_tries w ON w.identifier_hash = $1 AND w.client = $2",
-        hash, client, now,
-    )
-    .fetch_one(tx)
-    .await
-}
-
-/// The challenges a code may prove: the one named, or those asked for from the same client.
-pub async fn list_challenges(tx: &mut PgConnection, proof: &Proof, client: &str) -> Sql<Vec<Challenge>> {
-    sqlx::query_as!(
-        Challenge,
-        "SELECT challenge_id, purpose, identifier, user_id, key_id, nonce, digits, tries, expires_at, used_at
-         FROM challenges
-         WHERE identifier = $1 AND purpose = $2
-           AND (challenge_id = $3 OR ($3::uuid IS NULL AND client = $4))
-         ORDER BY created_at DESC LIMIT 20",
-        proof.identifier.as_str(),
-        proof.purpose.name(),
-        proof.challenge_id,
-        client,
-    )
-    .fetch_all(tx)
-    .await
-}
-
-/// Uses a challenge up and stores the token's hash; the identifier's row of failures ends.
-pub async fn insert_token(
-    tx: &mut PgConnection,
-    hash: &[u8],
-    token_hash: &[u8],
-    challenge: &Challenge,
-    now: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
-) -> Sql<()> {
-    sqlx::query!(
-        "WITH used AS (
-             UPDATE challenges SET used_at = $4 WHERE challenge_id = $3
-         ), reset AS (
-             UPDATE identifier_budgets SET wrong_in_row = 0 WHERE identifier_hash = $1 AND wrong_in_row > 0
-         )
-         INSERT INTO verification_tokens (token_hash, purpose, identifier, user_id, challenge_id, created_at, expires_at)
-         VALUES ($2, $5, $6, $7, $3, $4, $8)",
-        hash, token_hash, challenge.challenge_id, now, challenge.purpose, challenge.identifier, challenge.user_id,
-        expires_at,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// A wrong try: on the identifier, on identifier and client, and on the challenge if one was named.
-pub async fn count_wrong_try(
-    tx: &mut PgConnection,
-    hash: &[u8],
-    client: &str,
-    hour_started_at: DateTime<Utc>,
-    challenge_id: Option<Uuid>,
-) -> Sql<()> {
-    sqlx::query!(
-        "WITH row AS (
-             UPDATE identifier_budgets SET wrong_in_row = wrong_in_row + 1 WHERE identifier_hash = $1
-         ), challenge AS (
-             UPDATE challenges SET tries = tries + 1 WHERE challenge_id = $4
-         )
-         INSERT INTO wrong_tries AS w (identifier_hash, client, hour_started_at, tries) VALUES ($1, $2, $3, 1)
-         ON CONFLICT (identifier_hash, client) DO UPDATE SET
-             tries = CASE WHEN w.hour_started_at = excluded.hour_started_at THEN w.tries + 1 ELSE 1 END,
-             hour_started_at = excluded.hour_started_at",
-        hash,
-        client,
-        hour_started_at,
-        challenge_id,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// A made-up code on its way.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    pub delivery_id: Uuid,
-    pub challenge_id: Uuid,
-    pub number: String,
-    pub nonce: Vec<u8>,
-}
-
-/// Challenges and deliveries for `bench`.
-pub async fn insert_sample(
-    db: &sqlx::PgPool,
-    rows: &[Sample],
-    key_id: &str,
-    now: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
-) -> Sql<()> {
-    let deliveries: Vec<Uuid> = rows.iter().map(|row| row.delivery_id).collect();
-    let challenges: Vec<Uuid> = rows.iter().map(|row| row.challenge_id).collect();
-    let numbers: Vec<String> = rows.iter().map(|row| row.number.clone()).collect();
-    let nonces: Vec<Vec<u8>> = rows.iter().map(|row| row.nonce.clone()).collect();
-    sqlx::query!(
-        "WITH rows AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[])
-                 AS r(delivery_id, challenge_id, number, nonce)
-         ), challenge AS (
-             INSERT INTO challenges (challenge_id, purpose, channel, identifier, key_id, nonce, digits, client,
-                                     created_at, expires_at)
-             SELECT challenge_id, 'register', 'sms', number, $5, nonce, 6, 'bench', $6, $7 FROM rows
-         )
-         INSERT INTO deliveries (delivery_id, created_at, kind, channel, recipient, language, challenge_id, purpose,
-                                 sends, state, expires_at)
-         SELECT delivery_id, $6, 'otp_code', 'sms', number, 'en', challenge_id, 'register', true, 'queued', $7
-         FROM rows",
-        &deliveries, &challenges, &numbers, &nonces, key_id, now, expires_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
