@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use keryu_common::auth::{otp, password, sign_in, token};
 use keryu_common::error::Code;
+use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{idempotency, ip_block, limit, notify, session, user};
 
@@ -23,7 +24,9 @@ pub fn codes() -> Vec<Code> {
         .chain(session::CODES)
         .chain(user::CODES)
         .chain(ip_block::CODES)
-        .chain(notify::CODES);
+        .chain(notify::CODES)
+        .chain(factor::CODES)
+        .chain(passkey::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();
     codes.sort_by_key(|code| code.code);
     codes.dedup_by_key(|code| code.code);

@@ -63,7 +63,7 @@ impl Example for ForgotIn {
 impl Input for ForgotIn {
     type Ask = otp::Ask;
     fn ask(self, config: &Config) -> Option<otp::Ask> {
-        Some(otp::Ask { identifier: self.identifier.parse(config)?, purpose: otp::Purpose::ResetPassword })
+        Some(otp::Ask::of(self.identifier.parse(config)?, otp::Purpose::ResetPassword))
     }
 }
 

@@ -163,6 +163,8 @@ pub struct Config {
     pub lockout: crate::limit::lockout::Config,
     /// Sessions and tokens.
     pub session: crate::session::Config,
+    /// Second factors.
+    pub factor: crate::factor::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
@@ -183,6 +185,7 @@ impl Config {
                 Stage::Production
             }
         };
+        let public_url = public_url(source);
         let config = Self {
             stage,
             database_url: required::<sqlx::postgres::PgConnectOptions>(source, "DATABASE_URL"),
@@ -190,7 +193,8 @@ impl Config {
             pool: pool(source),
             keys: keyring(source, stage),
             worker_listen: source.find("KERYU_WORKER_LISTEN"),
-            public_url: public_url(source),
+            factor: crate::factor::Config::read(source, &public_url),
+            public_url,
             support_url: source.find("KERYU_SUPPORT_URL"),
             default_region: region(source),
             log: crate::telemetry::Config::read(source),

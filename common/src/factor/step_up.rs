@@ -11,6 +11,7 @@ use super::typed::{self, Checked, Typed};
 use super::{FACTOR_NEEDED, passkey::Answer, store};
 use crate::audit::Client;
 use crate::auth::otp::Purpose;
+use crate::auth::password::Password;
 use crate::auth::token;
 use crate::context::Context;
 use crate::error::{Refusal, Result};
@@ -81,7 +82,7 @@ pub async fn step_up(ctx: &Context, client: &Client, person: &Person, proof: Pro
         },
         Found::Token(text) => {
             let purposes = [Purpose::StepUp];
-            token::consume(&mut tx, now, &text, &purposes, user_id, Some(person.session_id)).await?;
+            token::consume_for(&mut tx, now, &text, &purposes, (user_id, person.session_id)).await?;
             Ok(())
         }
     };
@@ -115,7 +116,7 @@ async fn password(ctx: &Context, user_id: Uuid, text: &str) -> Result<Result<(),
         return Ok(Err(refusal));
     }
     let stored = store::find_password(&ctx.db, user_id).await?;
-    if !ctx.hasher.verify(stored.as_deref(), &crate::auth::password::normalized(text)).await? {
+    if !ctx.hasher.verify(stored.as_deref(), Password::given(text).as_str()).await? {
         return Ok(Err(super::WRONG_PASSWORD.refuse("This is not the password.")));
     }
     store::give_back_try(&ctx.db, user_id, "password").await?;

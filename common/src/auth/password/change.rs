@@ -48,8 +48,14 @@ pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
     must_be_on(&ctx.config)?;
     let Reset { identifier, otp, challenge_id, new } = ask;
     refuse_breached(ctx, &new).await?;
-    let proof =
-        otp::Proof { identifier: identifier.clone(), otp, purpose: Purpose::ResetPassword, challenge_id };
+    let proof = otp::Proof {
+        identifier: identifier.clone(),
+        otp,
+        purpose: Purpose::ResetPassword,
+        challenge_id,
+        bearer: None,
+        device_token: None,
+    };
     let verified = otp::verify(ctx, client, proof).await?;
     let found = user::find(&ctx.db, &identifier, None).await?.filter(|found| found.verified);
     let none = || NO_ACCOUNT.refuse("Nobody has registered with this identifier.");

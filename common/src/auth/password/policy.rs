@@ -69,7 +69,7 @@ impl Password {
     }
 
     /// For the hash alone.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -7,11 +7,11 @@ use crate::audit::{self, Client, Line};
 use crate::auth::otp::{self, Purpose};
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
-use crate::ip_block;
 use crate::limit::lockout::{self, Subject, Try};
 use crate::secret;
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::Identifier;
+use crate::{factor, ip_block};
 use serde_json::json;
 
 /// When a row of failures from all addresses may be tried again; what helps is a code.
@@ -181,11 +181,14 @@ impl<'a> Attempt<'a> {
         if let Some(anew) = &anew {
             store::set_rehashed(&mut tx, found.user_id, hash, anew).await?;
         }
-        let sign_in = SignIn {
-            user_id: found.user_id,
-            methods: &[Method::Password],
-            device_token: ask.device_token.as_deref(),
-        };
+        let methods = [Method::Password];
+        if let Some(refusal) = factor::challenge::demand(&mut tx, ctx, found.user_id, &methods).await? {
+            audit::note(&mut tx, self.line(refusal.code)).await?;
+            tx.commit().await?;
+            return Ok(Admitted::Right(refusal));
+        }
+        let sign_in =
+            SignIn { user_id: found.user_id, methods: &methods, device_token: ask.device_token.as_deref() };
         let tokens = session::open(&mut tx, ctx, client, sign_in).await?;
         tx.commit().await?;
         Ok(Admitted::In(Box::new(tokens)))

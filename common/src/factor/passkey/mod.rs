@@ -25,7 +25,7 @@ pub use cose::ALGORITHMS;
 pub(super) use keep::remove_for;
 pub use keep::{list, remove, rename};
 pub use login::{Answer, Asked, Login, ask, login};
-pub(super) use login::{Purpose, prove};
+pub(super) use login::{Proved, Purpose, prove};
 pub use register::{Finish, Options, finish, start};
 pub use store::Listed;
 
