@@ -120,7 +120,8 @@ pub struct OtpRequestOut {
 }
 
 impl OtpRequestOut {
-    fn of(issued: &otp::Issued, public_url: &str) -> Self {
+    /// Of a code asked for.
+    pub fn of(issued: &otp::Issued, public_url: &str) -> Self {
         Self {
             message: "A code is on its way.".to_owned(),
             challenge_id: issued.challenge_id,
@@ -253,7 +254,7 @@ impl Auth {
 }
 
 /// Counts the outcome of a call about a code.
-fn counted<T>(ctx: &Context, action: &'static str, outcome: Result<T>) -> Result<T> {
+pub fn counted<T>(ctx: &Context, action: &'static str, outcome: Result<T>) -> Result<T> {
     let name = match &outcome {
         Ok(_) => "ok",
         Err(keryu_common::Error::Refusal(refusal)) => refusal.code,

@@ -2,6 +2,7 @@
 //! out (security, every status, examples, closed bodies), and its page.
 
 use keryu_common::error::{Code, VALIDATION};
+use keryu_common::ip_block::BLOCKED;
 use keryu_common::limit::LIMITED;
 use keryu_common::{Error, Result, api_key, session};
 use poem::{Endpoint, Response};
@@ -58,7 +59,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         Security::BearerOrKey(_) => json!([{ "bearer": [] }, { "api_key": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
-    let mut codes = vec![METHOD, LIMITED, INTERNAL, UNAVAILABLE];
+    let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
     if operation.get("requestBody").is_some() {
         codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);
@@ -150,6 +151,9 @@ fn problem_schema() -> Value {
                 },
             } },
             "debug": { "type": "string", "description": "In development only." },
+            "mfa_token": { "type": "string", "description": "Of `mfa.required`: hand it in with a second factor." },
+            "methods": { "type": "array", "items": { "type": "string" }, "description": "Of `mfa.required`: second factors that will do." },
+            "expires_in": { "type": "integer", "description": "Of `mfa.required`: seconds that `mfa_token` works." },
         },
     })
 }

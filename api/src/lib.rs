@@ -9,7 +9,9 @@ pub mod delivery;
 pub mod dev;
 pub mod document;
 pub mod edge;
+pub mod ip_block;
 pub mod operation;
+pub mod password;
 pub mod role;
 pub mod session;
 pub mod webhook;
@@ -27,7 +29,9 @@ fn operations() -> impl OpenApi {
     (
         auth::Auth,
         account::Accounts,
+        password::Passwords,
         session::Sessions,
+        ip_block::IpBlocks,
         delivery::Deliveries,
         webhook::Webhooks,
         role::Roles,
@@ -40,7 +44,9 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
     [
         auth::NOTES,
         account::NOTES,
+        password::NOTES,
         session::NOTES,
+        ip_block::NOTES,
         delivery::NOTES,
         webhook::NOTES,
         role::NOTES,
@@ -55,6 +61,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
 /// # Errors
 /// A setting that cannot be used.
 pub fn app(ctx: Context) -> Result<impl Endpoint<Output = Response>> {
+    tokio::spawn(keryu_common::ip_block::follow(ctx.clone()));
     let state = State::build(ctx)?;
     let table = Table::of(operations())
         .get("/api/openapi.json", documents(document::json()?))

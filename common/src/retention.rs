@@ -87,6 +87,13 @@ const EXPIRED: &[CleanUp] = &[
         rule: Rule::Rows("day < ($1::timestamptz AT TIME ZONE 'UTC')::date"),
         keep: Duration::from_secs(2 * 24 * 3600),
     },
+    CleanUp { table: "ip_blocks", key: "ip_block_id", rule: Rule::Rows("until < $1"), keep: NONE },
+    CleanUp {
+        table: "login_failures",
+        key: "subject_hash",
+        rule: Rule::Rows("touched_at < $1"),
+        keep: Duration::from_secs(90 * 24 * 3600),
+    },
     CleanUp {
         table: "worker_leases",
         key: "lease_id",

@@ -2,7 +2,7 @@
 //! accounts.
 
 use super::otp::Purpose;
-use super::token;
+use super::{password, token};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Code, Result};
@@ -50,6 +50,7 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     let Some(found) = found.filter(|found| found.verified) else {
         return Err(NO_ACCOUNT.refuse("Nobody has registered with this identifier.").into());
     };
+    password::recovered(&mut tx, ctx, found.user_id, ask.device_token.as_deref()).await?;
     let sign_in =
         SignIn { user_id: found.user_id, methods: &[Method::Otp], device_token: ask.device_token.as_deref() };
     let tokens = session::open(&mut tx, ctx, client, sign_in).await?;

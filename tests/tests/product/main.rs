@@ -10,6 +10,7 @@
 mod support;
 
 mod api_keys;
+mod blocks;
 mod budgets;
 mod codes;
 mod edges;
@@ -25,9 +26,11 @@ mod idempotency;
 mod input;
 mod ledger;
 mod limits;
+mod lockout;
 mod mail;
 mod messages;
 mod outage;
+mod passwords;
 mod receipts;
 mod retention;
 mod roles;
@@ -35,5 +38,6 @@ mod schedules;
 mod secrecy;
 mod sessions;
 mod settings;
+mod timing;
 mod webhooks;
 mod wire;
