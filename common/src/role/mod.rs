@@ -5,12 +5,14 @@
 mod assign;
 mod permission;
 mod store;
+mod superuser;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
 pub use assign::{Assignment, Grant, assign, keep_superuser};
 pub use permission::Permission;
+pub use superuser::{Superuser, create_superuser};
 
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
