@@ -13,6 +13,7 @@ mod api_keys;
 mod blocks;
 mod budgets;
 mod codes;
+mod commands;
 mod edges;
 mod engine;
 mod engine_model;
