@@ -44,7 +44,7 @@ const COUNTRIES: [Country; 8] = [
         men: ["Oliver", "Harry", "George", "Callum", "Rhys", "Alfie", "Owen", "Lewis"],
         families: ["Smith", "Jones", "Taylor", "Evans", "Walker", "O'Brien", "Campbell", "Wright", "Hughes", "Ahmed", "Clarke", "Lloyd"] },
     Country { language: "en", prefix: "+491512",
-        women: ["Käthe", "Jürgena", "Anneliese", "Sophie", "Lena", "Ayşe", "Greta", "Klara"],
+        women: ["Käthe", "Ursula", "Anneliese", "Sophie", "Lena", "Ayşe", "Greta", "Klara"],
         men: ["Jürgen", "Björn", "Lukas", "Felix", "Mehmet", "Sören", "Matthias", "Karl"],
         families: ["Müller", "Schäfer", "Schröder", "Weiß", "Becker", "Yılmaz", "Krüger", "Vogel", "Köhler", "Braun", "Jäger", "Lange"] },
     Country { language: "fr", prefix: "+3361",

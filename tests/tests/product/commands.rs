@@ -227,9 +227,13 @@ async fn what_is_sealed_is_sealed_anew_until_the_old_key_is_needed_for_nothing()
     assert_eq!(again.code, 0, "{}", again.wrong);
     let rows: Vec<&str> = again.said.lines().skip(1).collect();
     assert!(rows.len() == 4 && rows.iter().all(|row| row.ends_with("0        0")), "{}", again.said);
-    // tokens of the old process stay good, and the sealed signing key still signs
+    // nobody is signed out, and the signing key signs
     let renewed = product.restarted(&[("KERYU_SECRET_KEY", &both)]).await;
-    assert_eq!(renewed.get("/api/auth/me", &ada).await.0, 200);
+    let refresh = json!({ "refresh_token": ada["refresh_token"] });
+    let (status, tokens) = renewed.post("/api/auth/refresh", refresh).await;
+    assert_eq!(status, 200, "{tokens}");
+    assert_eq!(renewed.get("/api/auth/me", &tokens).await.0, 200);
+    assert_eq!(product.world.count("SELECT count(*) FROM signing_keys").await, 1);
     let lost = run(&product.world, &["keys", "rewrap"], &[("KERYU_SECRET_KEY", SECRET)]).await;
     assert!(lost.code == 1 && lost.wrong.contains("5 values"), "{}", lost.wrong);
 }
