@@ -10,6 +10,8 @@ pub mod document;
 pub mod edge;
 pub mod operation;
 pub mod session;
+pub mod staff;
+pub mod user;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -22,12 +24,29 @@ use edge::{Edge, State, health as probes};
 
 /// Every operation of the OpenAPI document.
 fn operations() -> impl OpenApi {
-    (auth::Auth, account::Accounts, session::Sessions, delivery::Deliveries, webhook::Webhooks)
+    (
+        auth::Auth,
+        account::Accounts,
+        session::Sessions,
+        user::Users,
+        staff::Staff,
+        delivery::Deliveries,
+        webhook::Webhooks,
+    )
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [auth::NOTES, account::NOTES, session::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
+    let all = [
+        auth::NOTES,
+        account::NOTES,
+        session::NOTES,
+        user::NOTES,
+        staff::NOTES,
+        delivery::NOTES,
+        webhook::NOTES,
+    ];
+    all.into_iter().flatten()
 }
 
 /// The whole API as one endpoint.
