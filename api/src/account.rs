@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use keryu_common::auth::{register, sign_in, token};
 use keryu_common::config::Config;
 use keryu_common::error::Code;
+use keryu_common::factor;
 use keryu_common::session::Person;
 use keryu_common::{Context, idempotency, user};
 use poem::web::Data;
@@ -41,6 +42,7 @@ const LOGIN_REFUSALS: &[Code] = &[
     token::INVALID,
     token::EXPIRED,
     sign_in::NO_ACCOUNT,
+    factor::REQUIRED,
     user::INACTIVE,
     user::SUSPENDED,
     user::BANNED,

@@ -75,6 +75,7 @@ a header field), `code`, `detail`.
 | `field.invalid` | another rule of the schema does not hold |
 | `identifier.empty`, `identifier.too_long`, `identifier.control`, `identifier.email`, `identifier.phone` | no phone number or e-mail address that can be reached |
 | `username.length`, `username.first`, `username.characters`, `username.scripts`, `username.reserved` | no username that is allowed |
+| `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";
 

@@ -8,7 +8,9 @@ pub mod delivery;
 pub mod dev;
 pub mod document;
 pub mod edge;
+pub mod factor;
 pub mod operation;
+pub mod passkey;
 pub mod session;
 pub mod webhook;
 
@@ -22,12 +24,30 @@ use edge::{Edge, State, health as probes};
 
 /// Every operation of the OpenAPI document.
 fn operations() -> impl OpenApi {
-    (auth::Auth, account::Accounts, session::Sessions, delivery::Deliveries, webhook::Webhooks)
+    (
+        auth::Auth,
+        account::Accounts,
+        session::Sessions,
+        factor::Factors,
+        passkey::Passkeys,
+        delivery::Deliveries,
+        webhook::Webhooks,
+    )
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [auth::NOTES, account::NOTES, session::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
+    [
+        auth::NOTES,
+        account::NOTES,
+        session::NOTES,
+        factor::NOTES,
+        passkey::NOTES,
+        delivery::NOTES,
+        webhook::NOTES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The whole API as one endpoint.

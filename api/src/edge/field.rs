@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonschema::ValidationOptions;
 use keryu_common::config::Config;
 use keryu_common::user::{Identifier, Username};
@@ -34,6 +36,19 @@ impl UsernameIn {
     /// The name, and what stands for all that look like it.
     pub fn parse(&self) -> Option<Username> {
         Username::parse(&self.0).ok()
+    }
+}
+
+/// Bytes in base64url without padding (RFC 4648, section 5), as WebAuthn's JSON has them.
+#[derive(Debug)]
+pub struct BytesIn(pub String);
+
+impl BytesIn {
+    const FORMAT: &'static str = "base64url";
+
+    /// The bytes.
+    pub fn parse(&self) -> Option<Vec<u8>> {
+        URL_SAFE_NO_PAD.decode(&self.0).ok()
     }
 }
 
@@ -81,6 +96,7 @@ formatted!(
     IdentifierIn,
     "A phone number (E.164, or national where a default region is set) or an e-mail address."
 );
+formatted!(BytesIn, "Bytes in base64url without padding (RFC 4648, section 5).");
 formatted!(
     UsernameIn,
     "3 to 30 letters, digits, dots, underscores and dashes, a letter first; letters of one script."
@@ -91,6 +107,7 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
     let region = config.default_region.clone();
     options
         .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
+        .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
@@ -106,6 +123,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         UsernameIn::FORMAT => {
             Username::parse(text).err().unwrap_or(("field.format", "This is not of the form wanted."))
         }
+        BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         "uuid" => ("field.format", "This is not a UUID."),
         _ => ("field.format", "This is not of the form wanted."),
     }
