@@ -80,10 +80,10 @@ pub(in crate::auth::otp) async fn lock_tries<'a>(
                ) d ON true
                LEFT JOIN LATERAL (
                    (SELECT user_id FROM users
-                    WHERE email = a.email AND email_verified_at IS NOT NULL AND status <> 'deleted' LIMIT 1)
+                    WHERE a.token IS NOT NULL AND email = a.email AND email_verified_at IS NOT NULL AND status <> 'deleted' LIMIT 1)
                    UNION ALL
                    (SELECT user_id FROM users
-                    WHERE phone_number = a.phone AND phone_verified_at IS NOT NULL AND status <> 'deleted' LIMIT 1)
+                    WHERE a.token IS NOT NULL AND phone_number = a.phone AND phone_verified_at IS NOT NULL AND status <> 'deleted' LIMIT 1)
                ) o ON true
            ), locked AS (
                INSERT INTO identifier_budgets AS b (identifier_hash, hour_started_at, day_started_at, touched_at)
