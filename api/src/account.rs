@@ -7,7 +7,7 @@ use keryu_common::config::Config;
 use keryu_common::error::{Code, invalid};
 use keryu_common::limit::lockout;
 use keryu_common::session::Person;
-use keryu_common::{Context, Fault, idempotency, user};
+use keryu_common::{Context, Fault, factor, idempotency, user};
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
@@ -48,6 +48,7 @@ const LOGIN_REFUSALS: &[Code] = &[
     token::INVALID,
     token::EXPIRED,
     sign_in::NO_ACCOUNT,
+    factor::REQUIRED,
     user::INACTIVE,
     user::SUSPENDED,
     user::BANNED,
@@ -150,7 +151,7 @@ impl Input for LoginIn {
             )),
             _ => Login::Fault(Fault::at(
                 "",
-                "field.alternatives",
+                "field.one_of",
                 "Give either password or verification_token.",
             )),
         })

@@ -78,7 +78,7 @@ a header field), `code`, `detail`.
 | `password.too_short`, `password.too_long`, `password.characters`, `password.common`, `password.breached` | no password that is taken |
 | `network.format` | neither an address nor a network |
 | `ip_block.until` | the moment has passed |
-| `field.alternatives` | not exactly one of the fields that stand for each other |
+| `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";
 

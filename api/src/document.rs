@@ -165,11 +165,17 @@ fn security_schemes() -> Value {
     })
 }
 
-/// Bodies have no fields but those named, and a field that may be absent may be null.
+/// Bodies (`…In`) have no fields but those named; documents of others within them (`…Json`) may. In both a
+/// field that may be absent may be null.
 pub fn close_inputs(schemas: &mut Value) {
-    let inputs = schemas.as_object_mut().into_iter().flatten().filter(|(name, _)| name.ends_with("In"));
-    for (_, schema) in inputs.filter(|(_, schema)| schema["type"] == "object") {
-        schema["additionalProperties"] = json!(false);
+    for (name, schema) in schemas.as_object_mut().into_iter().flatten() {
+        let is_body = name.ends_with("In");
+        if schema["type"] != "object" || !(is_body || name.ends_with("Json")) {
+            continue;
+        }
+        if is_body {
+            schema["additionalProperties"] = json!(false);
+        }
         let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
         for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
             if !required.iter().any(|known| known == name) && field.get("$ref").is_none() {

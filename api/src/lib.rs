@@ -8,8 +8,10 @@ pub mod delivery;
 pub mod dev;
 pub mod document;
 pub mod edge;
+pub mod factor;
 pub mod ip_block;
 pub mod operation;
+pub mod passkey;
 pub mod password;
 pub mod session;
 pub mod webhook;
@@ -30,6 +32,8 @@ fn operations() -> impl OpenApi {
         password::Passwords,
         session::Sessions,
         ip_block::IpBlocks,
+        factor::Factors,
+        passkey::Passkeys,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -43,6 +47,8 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
         password::NOTES,
         session::NOTES,
         ip_block::NOTES,
+        factor::NOTES,
+        passkey::NOTES,
         delivery::NOTES,
         webhook::NOTES,
     ]

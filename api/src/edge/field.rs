@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 
 use ipnet::IpNet;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
@@ -89,6 +91,19 @@ impl NetworkIn {
     }
 }
 
+/// Bytes in base64url without padding (RFC 4648, section 5), as WebAuthn's JSON has them.
+#[derive(Debug)]
+pub struct BytesIn(pub String);
+
+impl BytesIn {
+    const FORMAT: &'static str = "base64url";
+
+    /// The bytes.
+    pub fn parse(&self) -> Option<Vec<u8>> {
+        URL_SAFE_NO_PAD.decode(&self.0).ok()
+    }
+}
+
 /// A text with a format of its own.
 macro_rules! formatted {
     ($name:ident, $description:literal) => {
@@ -133,6 +148,7 @@ formatted!(
     IdentifierIn,
     "A phone number (E.164, or national where a default region is set) or an e-mail address."
 );
+formatted!(BytesIn, "Bytes in base64url without padding (RFC 4648, section 5).");
 formatted!(
     UsernameIn,
     "3 to 30 letters, digits, dots, underscores and dashes, a letter first; letters of one script."
@@ -155,6 +171,7 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(NewPasswordIn::FORMAT, move |text: &str| Password::choose(text, least).is_ok())
         .with_format(NetworkIn::FORMAT, |text: &str| ip_block::parse(text).is_some())
         .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
+        .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
@@ -179,6 +196,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
             chosen.err().unwrap_or(("field.format", "This is not of the form wanted."))
         }
         NetworkIn::FORMAT => ("network.format", "This is neither an address nor a network."),
+        BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         "uuid" => ("field.format", "This is not a UUID."),
         _ => ("field.format", "This is not of the form wanted."),
     }
