@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use keryu_common::auth::{otp, sign_in, token};
+use keryu_common::auth::{otp, sign_in, token, verify};
 use keryu_common::error::Code;
-use keryu_common::{idempotency, limit, notify, session, user};
+use keryu_common::{device, idempotency, limit, notify, session, user};
 
 use crate::edge::problem;
 
@@ -17,6 +17,9 @@ pub fn codes() -> Vec<Code> {
         .chain(otp::CODES)
         .chain(token::CODES)
         .chain(sign_in::CODES)
+        .chain(verify::CODES)
+        .chain(user::verification::CODES)
+        .chain(device::CODES)
         .chain(session::CODES)
         .chain(user::CODES)
         .chain(notify::CODES);

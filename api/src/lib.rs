@@ -6,10 +6,12 @@ pub mod auth;
 pub mod catalogue;
 pub mod delivery;
 pub mod dev;
+pub mod device;
 pub mod document;
 pub mod edge;
 pub mod operation;
 pub mod session;
+pub mod verification;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -22,12 +24,30 @@ use edge::{Edge, State, health as probes};
 
 /// Every operation of the OpenAPI document.
 fn operations() -> impl OpenApi {
-    (auth::Auth, account::Accounts, session::Sessions, delivery::Deliveries, webhook::Webhooks)
+    (
+        auth::Auth,
+        account::Accounts,
+        session::Sessions,
+        device::Devices,
+        verification::Verification,
+        delivery::Deliveries,
+        webhook::Webhooks,
+    )
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [auth::NOTES, account::NOTES, session::NOTES, delivery::NOTES, webhook::NOTES].into_iter().flatten()
+    [
+        auth::NOTES,
+        account::NOTES,
+        session::NOTES,
+        device::NOTES,
+        verification::NOTES,
+        delivery::NOTES,
+        webhook::NOTES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The whole API as one endpoint.
