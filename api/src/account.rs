@@ -149,11 +149,7 @@ impl Input for LoginIn {
                 "identifier.phone",
                 "With a verification token, give the phone number or e-mail address that was proved.",
             )),
-            _ => Login::Fault(Fault::at(
-                "",
-                "field.one_of",
-                "Give either password or verification_token.",
-            )),
+            _ => Login::Fault(Fault::at("", "field.one_of", "Give either password or verification_token.")),
         })
     }
 }

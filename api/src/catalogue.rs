@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use keryu_common::auth::{otp, password, sign_in, token};
+use keryu_common::auth::{otp, password, sign_in, token, verify};
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
-use keryu_common::{idempotency, ip_block, limit, notify, session, user};
+use keryu_common::{device, idempotency, ip_block, limit, notify, session, user};
 
 use crate::edge::problem;
 
@@ -21,6 +21,9 @@ pub fn codes() -> Vec<Code> {
         .chain(sign_in::CODES)
         .chain(password::CODES)
         .chain(lockout::CODES)
+        .chain(verify::CODES)
+        .chain(user::verification::CODES)
+        .chain(device::CODES)
         .chain(session::CODES)
         .chain(user::CODES)
         .chain(ip_block::CODES)

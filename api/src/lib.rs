@@ -6,6 +6,7 @@ pub mod auth;
 pub mod catalogue;
 pub mod delivery;
 pub mod dev;
+pub mod device;
 pub mod document;
 pub mod edge;
 pub mod factor;
@@ -14,6 +15,7 @@ pub mod operation;
 pub mod passkey;
 pub mod password;
 pub mod session;
+pub mod verification;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -34,6 +36,8 @@ fn operations() -> impl OpenApi {
         ip_block::IpBlocks,
         factor::Factors,
         passkey::Passkeys,
+        device::Devices,
+        verification::Verification,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -49,6 +53,8 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
         ip_block::NOTES,
         factor::NOTES,
         passkey::NOTES,
+        device::NOTES,
+        verification::NOTES,
         delivery::NOTES,
         webhook::NOTES,
     ]

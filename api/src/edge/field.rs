@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use ipnet::IpNet;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
 use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
