@@ -17,6 +17,8 @@ pub enum Tag {
     Deliveries,
     /// The account one is signed in to.
     Account,
+    /// Second factors of the account one is signed in to.
+    Factors,
     /// People, for staff and services.
     Users,
     /// What staff and operators do.
@@ -32,6 +34,8 @@ pub enum Security {
     Anonymous,
     /// An access token.
     Bearer,
+    /// An access token for some of what it does.
+    MaybeBearer,
     /// An access token of somebody with this right.
     Staff(Permission),
     /// The signature of Twilio over URL and form.

@@ -10,6 +10,7 @@ mod record;
 mod status;
 mod store;
 pub mod username;
+pub mod verification;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

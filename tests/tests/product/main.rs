@@ -9,6 +9,7 @@
 
 mod support;
 
+mod blocks;
 mod budgets;
 mod codes;
 mod edges;
@@ -25,15 +26,18 @@ mod idempotency;
 mod input;
 mod ledger;
 mod limits;
+mod lockout;
 mod mail;
 mod messages;
 mod outage;
+mod passwords;
 mod receipts;
 mod retention;
 mod schedules;
 mod secrecy;
 mod sessions;
 mod settings;
+mod timing;
 mod users;
 mod webhooks;
 mod wire;
