@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use keryu_common::auth::{otp, password, sign_in, token};
+use keryu_common::auth::{otp, password, sign_in, token, verify};
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
-use keryu_common::{api_key, idempotency, ip_block, limit, notify, role, session, user};
+use keryu_common::{api_key, device, idempotency, ip_block, limit, notify, role, session, user};
 
 use crate::edge::problem;
 
@@ -21,6 +21,9 @@ pub fn codes() -> Vec<Code> {
         .chain(sign_in::CODES)
         .chain(password::CODES)
         .chain(lockout::CODES)
+        .chain(verify::CODES)
+        .chain(user::verification::CODES)
+        .chain(device::CODES)
         .chain(session::CODES)
         .chain(api_key::CODES)
         .chain(role::CODES)
@@ -73,6 +76,7 @@ a header field), `code`, `detail`.
 | `field.choice` | not one of the values named |
 | `field.format` | not of the form wanted |
 | `field.length` | too short or too long |
+| `field.characters` | characters that are not allowed there |
 | `field.range` | too small or too large |
 | `field.invalid` | another rule of the schema does not hold |
 | `identifier.empty`, `identifier.too_long`, `identifier.control`, `identifier.email`, `identifier.phone` | no phone number or e-mail address that can be reached |
@@ -80,7 +84,7 @@ a header field), `code`, `detail`.
 | `password.too_short`, `password.too_long`, `password.characters`, `password.common`, `password.breached` | no password that is taken |
 | `network.format` | neither an address nor a network |
 | `ip_block.until` | the moment has passed |
-| `field.alternatives` | not exactly one of the fields that stand for each other |
+| `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";
 

@@ -57,6 +57,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         Security::Anonymous | Security::SecretPath => json!([]),
         Security::Bearer | Security::Staff(_) => json!([{ "bearer": [] }]),
         Security::BearerOrKey(_) => json!([{ "bearer": [] }, { "api_key": [] }]),
+        Security::MaybeBearer => json!([{}, { "bearer": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
     let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
@@ -66,7 +67,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
     }
     match note.security {
         Security::Anonymous | Security::TwilioSignature | Security::SecretPath => {}
-        Security::Bearer => codes.extend(SIGNED),
+        Security::Bearer | Security::MaybeBearer => codes.extend(SIGNED),
         Security::Staff(_) => codes.extend(SIGNED.into_iter().chain([session::FORBIDDEN])),
         Security::BearerOrKey(_) => {
             codes.extend(SIGNED.into_iter().chain([api_key::INVALID, session::FORBIDDEN]));
@@ -175,11 +176,17 @@ fn security_schemes() -> Value {
     })
 }
 
-/// Bodies have no fields but those named, and a field that may be absent may be null.
+/// Bodies (`…In`) have no fields but those named; documents of others within them (`…Json`) may. In both a
+/// field that may be absent may be null.
 pub fn close_inputs(schemas: &mut Value) {
-    let inputs = schemas.as_object_mut().into_iter().flatten().filter(|(name, _)| name.ends_with("In"));
-    for (_, schema) in inputs.filter(|(_, schema)| schema["type"] == "object") {
-        schema["additionalProperties"] = json!(false);
+    for (name, schema) in schemas.as_object_mut().into_iter().flatten() {
+        let is_body = name.ends_with("In");
+        if schema["type"] != "object" || !(is_body || name.ends_with("Json")) {
+            continue;
+        }
+        if is_body {
+            schema["additionalProperties"] = json!(false);
+        }
         let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
         for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
             if !required.iter().any(|known| known == name) && field.get("$ref").is_none() {

@@ -7,13 +7,19 @@ pub mod auth;
 pub mod catalogue;
 pub mod delivery;
 pub mod dev;
+pub mod device;
 pub mod document;
 pub mod edge;
+pub mod factor;
 pub mod ip_block;
 pub mod operation;
+pub mod passkey;
 pub mod password;
 pub mod role;
 pub mod session;
+pub mod staff;
+pub mod user;
+pub mod verification;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -31,6 +37,12 @@ fn operations() -> impl OpenApi {
         account::Accounts,
         password::Passwords,
         session::Sessions,
+        factor::Factors,
+        passkey::Passkeys,
+        device::Devices,
+        verification::Verification,
+        user::Users,
+        staff::Staff,
         ip_block::IpBlocks,
         delivery::Deliveries,
         webhook::Webhooks,
@@ -46,6 +58,12 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         account::NOTES,
         password::NOTES,
         session::NOTES,
+        factor::NOTES,
+        passkey::NOTES,
+        device::NOTES,
+        verification::NOTES,
+        user::NOTES,
+        staff::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
         webhook::NOTES,

@@ -18,6 +18,8 @@ pub enum Tag {
     Deliveries,
     /// The account one is signed in to.
     Account,
+    /// Second factors of the account one is signed in to.
+    Factors,
     /// People, for staff and services.
     Users,
     /// What staff and operators do.
@@ -33,6 +35,8 @@ pub enum Security {
     Anonymous,
     /// An access token.
     Bearer,
+    /// An access token for some of what it does.
+    MaybeBearer,
     /// An access token of somebody with this right.
     Staff(Permission),
     /// An access token, or the key of a service with this scope.

@@ -157,7 +157,7 @@ impl Passwords {
         let key = key.bind(&ctx.config, &from, "password_forgot", &body)?;
         let issued = otp::request(&ctx, &from, body.ask, key.as_ref()).await;
         let issued = counted(&ctx, "asked", issued)?;
-        Ok(Accepted(OtpRequestOut::of(&issued, &ctx.config.public_url)))
+        Ok(Accepted(OtpRequestOut::of("A code is on its way.", &issued, &ctx.config.public_url)))
     }
 
     /// Choose a new password with a code

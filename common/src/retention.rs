@@ -68,6 +68,12 @@ const EXPIRED: &[CleanUp] = &[
         rule: Rule::Rows("touched_at < $1"),
         keep: FAILURES,
     },
+    CleanUp {
+        table: "factor_tries",
+        key: "user_id, kind",
+        rule: Rule::Rows("hour_started_at < $1"),
+        keep: Duration::from_secs(7200),
+    },
     CleanUp { table: "idempotency_keys", key: "key_hash", rule: Rule::Rows("expires_at < $1"), keep: NONE },
     CleanUp {
         table: "identifier_budgets",

@@ -3,15 +3,16 @@
 use keryu_common::config::Config;
 use keryu_common::error::VALIDATION;
 use keryu_common::idempotency::Key;
+use keryu_common::session::Person;
 use keryu_common::{Fault, Refusal};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use uuid::Uuid;
 
 use super::body::{Body, Input};
 use super::client::Caller;
 use super::problem::{Answer, Problem};
+use super::signed::Signed;
 
 /// The name of the field.
 pub const FIELD: &str = "Idempotency-Key";
@@ -20,7 +21,7 @@ pub const FIELD: &str = "Idempotency-Key";
 pub struct Idempotent(Option<String>);
 
 impl Idempotent {
-    /// Binds the key to the caller's address, the operation and the body.
+    /// Binds the key to the caller, the operation and the body.
     ///
     /// # Errors
     /// 422: the key is malformed.
@@ -31,31 +32,43 @@ impl Idempotent {
         operation: &str,
         body: &Body<T>,
     ) -> Answer<Option<Key>> {
-        self.bind_as(config, &from.key(), operation, body)
+        self.bind_to(config, &from.key(), operation, &body.raw)
     }
 
-    /// Binds the key to somebody who is signed in, the operation and the body.
+    /// Binds the key to somebody signed in, the operation and the body.
     ///
     /// # Errors
     /// 422: the key is malformed.
-    pub fn bind_to<T: Input>(
+    pub fn bind_for(
         self,
         config: &Config,
-        user_id: Uuid,
+        person: &Person,
         operation: &str,
-        body: &Body<T>,
+        body: &[u8],
     ) -> Answer<Option<Key>> {
-        self.bind_as(config, &user_id.to_string(), operation, body)
+        self.bind_to(config, &person.user_id().to_string(), operation, body)
     }
 
-    fn bind_as<T: Input>(
+    fn bind_to(self, config: &Config, owner: &str, operation: &str, body: &[u8]) -> Answer<Option<Key>> {
+        let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, body));
+        Ok(key.transpose()?)
+    }
+}
+
+impl Idempotent {
+    /// Binds the key to somebody signed in, the operation and the body.
+    ///
+    /// # Errors
+    /// 422: the key is malformed.
+    pub fn bind_as<T: Input>(
         self,
         config: &Config,
-        owner: &str,
+        person: &Signed,
         operation: &str,
         body: &Body<T>,
     ) -> Answer<Option<Key>> {
-        let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, &body.raw));
+        let owner = person.user_id().to_string();
+        let key = self.0.map(|given| Key::bind(&config.keys, &given, &owner, operation, &body.raw));
         Ok(key.transpose()?)
     }
 }

@@ -32,6 +32,7 @@ const TRIES: i16 = 5;
 pub async fn demand(
     tx: &mut PgConnection,
     ctx: &Context,
+    client: &Client,
     user_id: Uuid,
     proved: &[Method],
 ) -> Result<Option<Refusal>> {
@@ -43,6 +44,8 @@ pub async fn demand(
     let token = URL_SAFE_NO_PAD.encode(secret::random::<32>());
     let proved: Vec<&str> = proved.iter().map(|method| method.name()).collect();
     store::insert_challenge(tx, &sha256(token.as_bytes()), user_id, &proved, now, now + LIFE).await?;
+    let details = json!({ "methods": proved });
+    super::note(tx, (client, None), user_id, "mfa.demanded", details, now).await?;
     let methods = [
         held.totp.then_some("totp"),
         (held.passkeys > 0).then_some("passkey"),
@@ -81,7 +84,7 @@ pub async fn verify(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> 
     let token_hash = sha256(ask.mfa_token.as_bytes());
     let expired = || EXPIRED.refuse("There is no sign-in that waits with this token.");
     let waiting = store::take_challenge_try(&ctx.db, &token_hash, now, TRIES).await?;
-    let user_id = waiting.ok_or_else(expired)?.user_id;
+    let user_id = waiting.ok_or_else(expired)?;
     let checked = typed::check(ctx, user_id, &ask.typed).await?;
     let mut tx = ctx.db.begin().await?;
     let outcome = typed::accept(&mut tx, ctx, client, user_id, checked).await?;
@@ -105,8 +108,7 @@ pub async fn verify(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> 
 /// Whose sign-in waits with this token.
 pub(super) async fn find(ctx: &Context, mfa_token: &str) -> Result<Uuid> {
     let waiting = store::find_challenge(&ctx.db, &sha256(mfa_token.as_bytes()), ctx.now()).await?;
-    let waiting = waiting.ok_or_else(|| EXPIRED.refuse("There is no sign-in that waits with this token."))?;
-    Ok(waiting.user_id)
+    Ok(waiting.ok_or_else(|| EXPIRED.refuse("There is no sign-in that waits with this token."))?)
 }
 
 /// Ends the waiting with the caller's transaction: what was proved before it. None: it waits no longer, or

@@ -88,7 +88,6 @@ pub async fn give_back_try(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -
 pub struct Totp {
     pub factor_id: Uuid,
     pub sealed: Vec<u8>,
-    pub created_at: DateTime<Utc>,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub last_step: i64,
     pub last_used_at: Option<DateTime<Utc>>,
@@ -98,7 +97,7 @@ pub struct Totp {
 pub async fn find_totp(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Totp>> {
     sqlx::query_as!(
         Totp,
-        "SELECT factor_id, sealed, created_at, confirmed_at, last_step, last_used_at
+        "SELECT factor_id, sealed, confirmed_at, last_step, last_used_at
          FROM totp_factors WHERE user_id = $1",
         user_id,
     )
@@ -110,7 +109,7 @@ pub async fn find_totp(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Tot
 pub async fn lock_totp(tx: &mut PgConnection, user_id: Uuid) -> Sql<Option<Totp>> {
     sqlx::query_as!(
         Totp,
-        "SELECT factor_id, sealed, created_at, confirmed_at, last_step, last_used_at
+        "SELECT factor_id, sealed, confirmed_at, last_step, last_used_at
          FROM totp_factors WHERE user_id = $1 FOR UPDATE",
         user_id,
     )
@@ -247,23 +246,14 @@ pub async fn insert_challenge(
     Ok(())
 }
 
-/// A sign-in that waits for a factor.
-#[derive(Clone, Debug)]
-pub struct Waiting {
-    pub user_id: Uuid,
-    /// Proved so far.
-    pub methods: Vec<String>,
-}
-
 /// Whose sign-in waits.
 pub async fn find_challenge(
     db: impl PgExecutor<'_>,
     token_hash: &[u8],
     now: DateTime<Utc>,
-) -> Sql<Option<Waiting>> {
-    sqlx::query_as!(
-        Waiting,
-        "SELECT user_id, methods FROM mfa_challenges
+) -> Sql<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT user_id FROM mfa_challenges
          WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2",
         token_hash,
         now,
@@ -272,18 +262,17 @@ pub async fn find_challenge(
     .await
 }
 
-/// Counts a try at a sign-in that waits, while it has any left.
+/// Counts a try at a sign-in that waits, while it has any left: whose it is.
 pub async fn take_challenge_try(
     db: impl PgExecutor<'_>,
     token_hash: &[u8],
     now: DateTime<Utc>,
     most: i16,
-) -> Sql<Option<Waiting>> {
-    sqlx::query_as!(
-        Waiting,
+) -> Sql<Option<Uuid>> {
+    sqlx::query_scalar!(
         "UPDATE mfa_challenges SET tries = tries + 1
          WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2 AND tries < $3
-         RETURNING user_id, methods",
+         RETURNING user_id",
         token_hash,
         now,
         most,

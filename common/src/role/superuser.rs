@@ -35,6 +35,8 @@ pub async fn create_superuser(ctx: &Context, client: &Client, ask: Superuser) ->
         username: ask.username,
         identifiers: ask.identifiers,
         verified: true,
+        first_name: None,
+        last_name: None,
         referral_code: None,
         password,
         role: "admin".to_owned(),

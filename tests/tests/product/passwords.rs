@@ -283,7 +283,7 @@ async fn a_sign_in_is_by_password_or_by_token() {
     ] {
         let (status, refused) = product.post("/api/auth/login", body).await;
         assert_eq!((status, &refused["code"]), (422, &json!("request.invalid")), "{refused}");
-        assert_eq!(faults(&refused)[""], "field.alternatives");
+        assert_eq!(faults(&refused)[""], "field.one_of");
     }
     let (status, refused) = login(&product, "1 is no name", GOOD).await;
     assert_eq!(status, 422, "{refused}");

@@ -123,7 +123,7 @@ async fn rights_are_rows_and_seen_at_once() {
     assert_eq!(put(&product, "/api/admin/roles/hod", none, &root).await.0, 200);
     assert_eq!(code(product.get("/api/admin/roles", &hod).await), refused(403, "auth.forbidden"));
     let lines = "SELECT count(*) FROM audit WHERE action = 'role.changed' AND entity_id = 'hod'
-                 AND details->'old'->'permissions' <> details->'new'->'permissions'";
+                 AND old_values->'permissions' <> new_values->'permissions'";
     assert_eq!(product.world.count(lines).await, 2);
 }
 
@@ -211,7 +211,7 @@ async fn nobody_reaches_above_their_own_rank() {
         (&root, "member", refused(403, "role.beyond_rank")),
         (&ada, "admin", refused(403, "role.beyond_rank")),
         (&ada, "dp_academics", refused(403, "role.beyond_rank")),
-        (&hod, "hod", refused(403, "role.own")),
+        (&hod, "hod", refused(409, "user.self")),
         (&ada, "hod", refused(200, "")),
     ] {
         let done = give(&product, to, json!({ "role": role }), &hod).await;
@@ -249,7 +249,7 @@ async fn the_person_is_told_of_a_new_role_and_the_audit_says_old_and_new() {
     product.drain().await;
     assert_eq!(product.letters().await.len(), before + 1);
     let lines = "SELECT count(*) FROM audit WHERE action = 'user.role_changed' AND actor IS NOT NULL
-                 AND details->'old'->>'role' = 'member' AND details->'new'->>'role' = 'trainer'";
+                 AND old_values->>'role' = 'member' AND new_values->>'role' = 'trainer'";
     assert_eq!(product.world.count(lines).await, 1);
     product.assert_nothing_left().await;
 }

@@ -182,8 +182,9 @@ impl<'a> Attempt<'a> {
             store::set_rehashed(&mut tx, found.user_id, hash, anew).await?;
         }
         let methods = [Method::Password];
-        if let Some(refusal) = factor::challenge::demand(&mut tx, ctx, found.user_id, &methods).await? {
-            audit::note(&mut tx, self.line(refusal.code)).await?;
+        if let Some(refusal) =
+            factor::challenge::demand(&mut tx, ctx, client, found.user_id, &methods).await?
+        {
             tx.commit().await?;
             return Ok(Admitted::Right(refusal));
         }

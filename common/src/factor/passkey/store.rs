@@ -72,12 +72,19 @@ pub async fn take_challenge(
 /// A passkey as its owner sees it.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// Names it.
     pub passkey_id: Uuid,
+    /// Chosen by the authenticator.
     pub credential_id: Vec<u8>,
+    /// How the authenticator can be reached.
     pub transports: Vec<String>,
+    /// What its owner calls it.
     pub name: String,
+    /// Whether it is on other devices too.
     pub backed_up: bool,
+    /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// When it was used last.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 

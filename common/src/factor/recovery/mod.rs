@@ -28,7 +28,7 @@ async fn make(ctx: &Context) -> Result<Set> {
     let codes: Vec<String> = (0..text::COUNT).map(text::make).collect();
     let mut hashes = Vec::with_capacity(codes.len());
     for code in &codes {
-        let typed = text::read(code).ok_or_else(|| Error::internal("a new recovery code does not read"))?;
+        let typed = read(code).ok_or_else(|| Error::internal("a new recovery code does not read"))?;
         hashes.push(ctx.hasher.hash(&typed.text).await?);
     }
     Ok(Set { codes, hashes })
