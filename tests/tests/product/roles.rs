@@ -55,14 +55,21 @@ fn operations() -> Vec<(String, Method, Security)> {
     all
 }
 
-/// The path with ids of nothing in place of its parameters.
-fn filled(path: &str) -> String {
+/// The path with ids of nothing in place of its parameters, and a word for each that the query must have.
+fn filled(path: &str, method: &Method) -> String {
     let part = |part: &str| match part {
         "{role}" => "member".to_owned(),
         part if part.starts_with('{') => "019aa9f3-17cf-7b0a-9e1c-2d3e4f506172".to_owned(),
         part => part.to_owned(),
     };
-    path.split('/').map(part).collect::<Vec<_>>().join("/")
+    let filled = path.split('/').map(part).collect::<Vec<_>>().join("/");
+    let document = keryu_api::document::build().expect("document");
+    let parameters = &document["paths"][path][method.as_str().to_lowercase()]["parameters"];
+    let asked = parameters.as_array().into_iter().flatten();
+    let asked = asked.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
+    let query: Vec<String> =
+        asked.map(|parameter| format!("{}=because", parameter["name"].as_str().expect("name"))).collect();
+    if query.is_empty() { filled } else { format!("{filled}?{}", query.join("&")) }
 }
 
 /// A body that holds, so that nothing but the caller's rights is left to refuse: its own example.
@@ -79,7 +86,7 @@ async fn what_is_for_staff_is_refused_to_members_and_strangers() {
     let mut walked = 0;
     for (path, method, security) in operations() {
         let Security::Staff(right) = security else { continue };
-        let at = filled(&path);
+        let at = filled(&path, &method);
         let body = example(&path, &method);
         let (status, refusal) = product.call(method.clone(), &at, &body, &member).await;
         assert_eq!((status, &refusal["code"]), (403, &json!("auth.forbidden")), "{method} {path}: {right}");
@@ -98,7 +105,7 @@ async fn what_wants_a_token_is_refused_without_one() {
             continue;
         }
         let body = example(&path, &method);
-        let (status, refusal) = read(product.send(method.clone(), &filled(&path), &body, &[]).await).await;
+        let (status, refusal) = read(product.send(method.clone(), &filled(&path, &method), &body, &[]).await).await;
         assert_eq!((status, &refusal["code"]), (401, &json!("auth.required")), "{method} {path}");
     }
 }
