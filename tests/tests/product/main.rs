@@ -9,6 +9,7 @@
 
 mod support;
 
+mod api_keys;
 mod blocks;
 mod budgets;
 mod codes;
@@ -33,6 +34,7 @@ mod outage;
 mod passwords;
 mod receipts;
 mod retention;
+mod roles;
 mod schedules;
 mod secrecy;
 mod sessions;
