@@ -11,6 +11,8 @@ pub mod document;
 pub mod edge;
 pub mod operation;
 pub mod session;
+pub mod staff;
+pub mod user;
 pub mod verification;
 pub mod webhook;
 
@@ -30,6 +32,8 @@ fn operations() -> impl OpenApi {
         session::Sessions,
         device::Devices,
         verification::Verification,
+        user::Users,
+        staff::Staff,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -37,17 +41,18 @@ fn operations() -> impl OpenApi {
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [
+    let all = [
         auth::NOTES,
         account::NOTES,
         session::NOTES,
         device::NOTES,
         verification::NOTES,
+        user::NOTES,
+        staff::NOTES,
         delivery::NOTES,
         webhook::NOTES,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    all.into_iter().flatten()
 }
 
 /// The whole API as one endpoint.

@@ -159,6 +159,8 @@ pub struct Config {
     pub otp: crate::auth::otp::Config,
     /// Sessions and tokens.
     pub session: crate::session::Config,
+    /// Accounts.
+    pub user: crate::user::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
@@ -193,6 +195,7 @@ impl Config {
             http: crate::limit::Config::read(source),
             otp: crate::auth::otp::Config::read(source, stage),
             session: crate::session::Config::read(source),
+            user: crate::user::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
             job: crate::job::Config::read(source),
         };
