@@ -2,6 +2,7 @@
 //! out (security, every status, examples, closed bodies), and its page.
 
 use keryu_common::error::{Code, VALIDATION};
+use keryu_common::ip_block::BLOCKED;
 use keryu_common::limit::LIMITED;
 use keryu_common::{Error, Result, session};
 use poem::{Endpoint, Response};
@@ -55,7 +56,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         Security::MaybeBearer => json!([{}, { "bearer": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
-    let mut codes = vec![METHOD, LIMITED, INTERNAL, UNAVAILABLE];
+    let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
     if operation.get("requestBody").is_some() {
         codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);
@@ -145,6 +146,9 @@ fn problem_schema() -> Value {
                 },
             } },
             "debug": { "type": "string", "description": "In development only." },
+            "mfa_token": { "type": "string", "description": "Of `mfa.required`: hand it in with a second factor." },
+            "methods": { "type": "array", "items": { "type": "string" }, "description": "Of `mfa.required`: second factors that will do." },
+            "expires_in": { "type": "integer", "description": "Of `mfa.required`: seconds that `mfa_token` works." },
         },
     })
 }
@@ -162,11 +166,17 @@ fn security_schemes() -> Value {
     })
 }
 
-/// Bodies have no fields but those named, and a field that may be absent may be null.
+/// Bodies (`…In`) have no fields but those named; documents of others within them (`…Json`) may. In both a
+/// field that may be absent may be null.
 pub fn close_inputs(schemas: &mut Value) {
-    let inputs = schemas.as_object_mut().into_iter().flatten().filter(|(name, _)| name.ends_with("In"));
-    for (_, schema) in inputs.filter(|(_, schema)| schema["type"] == "object") {
-        schema["additionalProperties"] = json!(false);
+    for (name, schema) in schemas.as_object_mut().into_iter().flatten() {
+        let is_body = name.ends_with("In");
+        if schema["type"] != "object" || !(is_body || name.ends_with("Json")) {
+            continue;
+        }
+        if is_body {
+            schema["additionalProperties"] = json!(false);
+        }
         let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
         for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
             if !required.iter().any(|known| known == name) && field.get("$ref").is_none() {

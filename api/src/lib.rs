@@ -9,7 +9,11 @@ pub mod dev;
 pub mod device;
 pub mod document;
 pub mod edge;
+pub mod factor;
+pub mod ip_block;
 pub mod operation;
+pub mod passkey;
+pub mod password;
 pub mod session;
 pub mod staff;
 pub mod user;
@@ -29,11 +33,15 @@ fn operations() -> impl OpenApi {
     (
         auth::Auth,
         account::Accounts,
+        password::Passwords,
         session::Sessions,
+        factor::Factors,
+        passkey::Passkeys,
         device::Devices,
         verification::Verification,
         user::Users,
         staff::Staff,
+        ip_block::IpBlocks,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -41,18 +49,23 @@ fn operations() -> impl OpenApi {
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    let all = [
+    [
         auth::NOTES,
         account::NOTES,
+        password::NOTES,
         session::NOTES,
+        factor::NOTES,
+        passkey::NOTES,
         device::NOTES,
         verification::NOTES,
         user::NOTES,
         staff::NOTES,
+        ip_block::NOTES,
         delivery::NOTES,
         webhook::NOTES,
-    ];
-    all.into_iter().flatten()
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The whole API as one endpoint.
@@ -60,6 +73,7 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
 /// # Errors
 /// A setting that cannot be used.
 pub fn app(ctx: Context) -> Result<impl Endpoint<Output = Response>> {
+    tokio::spawn(keryu_common::ip_block::follow(ctx.clone()));
     let state = State::build(ctx)?;
     let table = Table::of(operations())
         .get("/api/openapi.json", documents(document::json()?))

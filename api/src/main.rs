@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use keryu_api::{app, catalogue, document};
+use keryu_common::auth::password::{Cost, bare};
 use keryu_common::config::{Config, Source, Stage};
 use keryu_common::user::Identifier;
 use keryu_common::{Context, database, session, telemetry};
@@ -36,6 +37,13 @@ enum Command {
     /// Print the catalogue of error codes
     #[command(hide = true)]
     Errors,
+    /// Hash passwords with nothing around it and print how many a second
+    #[command(hide = true)]
+    BenchHash {
+        /// For how long, each of the two ways
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -43,6 +51,9 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Openapi => document::text().map_err(Into::into).and_then(|text| print(&text)),
         Command::Errors => print(&catalogue::page()),
+        Command::BenchHash { seconds } => {
+            with_settings(async move |config| bench_hash(&config, Duration::from_secs(seconds)))
+        }
         Command::Serve => with_settings(serve),
         Command::Migrate => with_settings(migrate),
     };
@@ -76,6 +87,20 @@ where
     telemetry::start(&config.log, config.stage);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work(config))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// One line of JSON: Argon2id at this deployment's setting on all its threads.
+fn bench_hash(config: &Config, span: Duration) -> anyhow::Result<()> {
+    let Cost { memory, passes } = config.password.cost;
+    let threads = config.password.threads;
+    let bare = bare::per_second(config.password.cost, threads, span, false)?;
+    let kept = bare::per_second(config.password.cost, threads, span, true)?;
+    let line = serde_json::json!({
+        "memory": memory, "passes": passes, "threads": threads,
+        "bare_per_s": bare.round(), "kept_memory_per_s": kept.round(),
+    });
+    print(&format!("{line}\n"))?;
+    Ok(())
 }
 
 async fn migrate(config: Config) -> anyhow::Result<()> {

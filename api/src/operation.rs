@@ -17,6 +17,8 @@ pub enum Tag {
     Deliveries,
     /// The account one is signed in to.
     Account,
+    /// Second factors of the account one is signed in to.
+    Factors,
     /// People, for staff and services.
     Users,
     /// What staff and operators do.

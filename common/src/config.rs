@@ -157,10 +157,16 @@ pub struct Config {
     pub http: crate::limit::Config,
     /// One-time codes.
     pub otp: crate::auth::otp::Config,
+    /// Passwords.
+    pub password: crate::auth::password::Config,
+    /// Failed sign-ins.
+    pub lockout: crate::limit::lockout::Config,
     /// Sessions and tokens.
     pub session: crate::session::Config,
     /// Accounts.
     pub user: crate::user::Config,
+    /// Second factors.
+    pub factor: crate::factor::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
@@ -181,6 +187,7 @@ impl Config {
                 Stage::Production
             }
         };
+        let public_url = public_url(source);
         let config = Self {
             stage,
             database_url: required::<sqlx::postgres::PgConnectOptions>(source, "DATABASE_URL"),
@@ -188,12 +195,15 @@ impl Config {
             pool: pool(source),
             keys: keyring(source, stage),
             worker_listen: source.find("KERYU_WORKER_LISTEN"),
-            public_url: public_url(source),
+            factor: crate::factor::Config::read(source, &public_url),
+            public_url,
             support_url: source.find("KERYU_SUPPORT_URL"),
             default_region: region(source),
             log: crate::telemetry::Config::read(source),
             http: crate::limit::Config::read(source),
             otp: crate::auth::otp::Config::read(source, stage),
+            password: crate::auth::password::Config::read(source, stage),
+            lockout: crate::limit::lockout::Config::read(source),
             session: crate::session::Config::read(source),
             user: crate::user::Config::read(source),
             notify: crate::notify::Config::read(source, stage),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
-use crate::auth::otp;
+use crate::auth::{otp, password};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
+use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{database, job, notify, session};
+use crate::{database, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -30,6 +31,14 @@ pub struct Parts {
     pub wake: job::Wake,
     /// Where requests for codes share a transaction.
     pub desk: otp::Desk,
+    /// Addresses nobody is served from.
+    pub shield: ip_block::Shield,
+    /// Counts failed sign-ins.
+    pub lockout: lockout::Lockout,
+    /// The list of leaked passwords.
+    pub breaches: password::Breaches,
+    /// Hashes passwords.
+    pub hasher: password::Hasher,
     /// The keys of access tokens.
     pub keys: session::Keys,
     /// Where calls of people who are signed in share a query.
@@ -64,11 +73,31 @@ impl Context {
     pub fn with(config: Config, db: PgPool, clock: Clock) -> Result<Self> {
         let wake = job::Wake::open(&config.redis_url, &config.job.prefix)?;
         let desk = otp::Desk::open(&config, &db);
+        let metrics = Metrics::default();
+        let hasher = password::Hasher::open(&config.password, &metrics);
+        let breaches = password::Breaches::open(&config.password, &metrics)?;
+        let lockout =
+            lockout::Lockout::open(&config.lockout, &config.redis_url, &config.job.prefix, &metrics)?;
+        let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
         let keys = session::Keys::default();
-        let metrics = Metrics::default();
-        Ok(Self(Arc::new(Parts { db, config, clock, metrics, wake, desk, keys, present, renewals, notify })))
+        Ok(Self(Arc::new(Parts {
+            db,
+            config,
+            clock,
+            metrics,
+            wake,
+            desk,
+            shield,
+            lockout,
+            breaches,
+            hasher,
+            keys,
+            present,
+            renewals,
+            notify,
+        })))
     }
 
     /// The present moment, by the context's clock.

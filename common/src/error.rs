@@ -85,6 +85,17 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Every fault found in the input, at once.
     pub faults: Vec<Fault>,
+    /// Extension members of this problem (RFC 9457, section 3.2), such as a token to go on with.
+    pub more: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl Refusal {
+    /// The same with one more extension member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.more.get_or_insert_default().insert(name.to_owned(), value.into());
+        self
+    }
 }
 
 /// One fault of one field.
@@ -128,6 +139,7 @@ impl Code {
             detail: detail.into(),
             retry_after: None,
             faults: Vec::new(),
+            more: None,
         }
     }
 
@@ -145,10 +157,15 @@ pub const VALIDATION: Code = Code {
     advice: "Correct every field named in `errors` and send it again.",
 };
 
+/// A refusal of input with these faults.
+pub fn invalid(faults: Vec<Fault>) -> Refusal {
+    Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }
+}
+
 /// Refuses with every fault found, if any.
 pub fn all_or<T>(value: Option<T>, faults: Vec<Fault>) -> Result<T, Refusal> {
     match value {
         Some(value) if faults.is_empty() => Ok(value),
-        _ => Err(Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }),
+        _ => Err(invalid(faults)),
     }
 }

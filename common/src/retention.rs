@@ -68,6 +68,12 @@ const EXPIRED: &[CleanUp] = &[
         rule: Rule::Rows("touched_at < $1"),
         keep: FAILURES,
     },
+    CleanUp {
+        table: "factor_tries",
+        key: "user_id, kind",
+        rule: Rule::Rows("hour_started_at < $1"),
+        keep: Duration::from_secs(7200),
+    },
     CleanUp { table: "idempotency_keys", key: "key_hash", rule: Rule::Rows("expires_at < $1"), keep: NONE },
     CleanUp {
         table: "identifier_budgets",
@@ -86,6 +92,13 @@ const EXPIRED: &[CleanUp] = &[
         key: "day, prefix, shard",
         rule: Rule::Rows("day < ($1::timestamptz AT TIME ZONE 'UTC')::date"),
         keep: Duration::from_secs(2 * 24 * 3600),
+    },
+    CleanUp { table: "ip_blocks", key: "ip_block_id", rule: Rule::Rows("until < $1"), keep: NONE },
+    CleanUp {
+        table: "login_failures",
+        key: "subject_hash",
+        rule: Rule::Rows("touched_at < $1"),
+        keep: Duration::from_secs(90 * 24 * 3600),
     },
     CleanUp {
         table: "worker_leases",

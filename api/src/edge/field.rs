@@ -3,8 +3,13 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
 use jsonschema::ValidationOptions;
+use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
+use keryu_common::ip_block;
 use keryu_common::user::identifier::is_hidden;
 use keryu_common::user::{Identifier, Username};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
@@ -127,6 +132,68 @@ fn national_id(text: &str) -> Result<String, (&'static str, &'static str)> {
     Ok(text)
 }
 
+/// What somebody says to be at a sign-in: an identifier or a username.
+#[derive(Debug)]
+pub struct NameIn(pub String);
+
+impl NameIn {
+    const FORMAT: &'static str = "name";
+
+    /// What starts with a letter and holds no @ is a username.
+    fn read(text: &str, region: Option<&str>) -> Result<password::Name, (&'static str, &'static str)> {
+        let first = text.trim_start().chars().next();
+        if first.is_some_and(char::is_alphabetic) && !text.contains('@') {
+            Username::parse(text).map(password::Name::Username)
+        } else {
+            Identifier::parse(text, region).map(password::Name::Identifier)
+        }
+    }
+
+    /// The normalised form.
+    pub fn parse(&self, config: &Config) -> Option<password::Name> {
+        Self::read(&self.0, config.default_region.as_deref()).ok()
+    }
+}
+
+/// A password that is chosen.
+#[derive(Debug)]
+pub struct NewPasswordIn(pub String);
+
+impl NewPasswordIn {
+    const FORMAT: &'static str = "new-password";
+
+    /// The normalised form.
+    pub fn parse(&self, config: &Config) -> Option<Password> {
+        Password::choose(&self.0, config.password.least).ok()
+    }
+}
+
+/// An address, or a network in CIDR notation.
+#[derive(Debug)]
+pub struct NetworkIn(pub String);
+
+impl NetworkIn {
+    const FORMAT: &'static str = "network";
+
+    /// The normalised form.
+    pub fn parse(&self) -> Option<IpNet> {
+        ip_block::parse(&self.0)
+    }
+}
+
+/// Bytes in base64url without padding (RFC 4648, section 5), as WebAuthn's JSON has them.
+#[derive(Debug)]
+pub struct BytesIn(pub String);
+
+impl BytesIn {
+    const FORMAT: &'static str = "base64url";
+
+    /// The bytes.
+    pub fn parse(&self) -> Option<Vec<u8>> {
+        URL_SAFE_NO_PAD.decode(&self.0).ok()
+    }
+}
+
 /// A text with a format of its own.
 macro_rules! formatted {
     ($name:ident, $description:literal) => {
@@ -171,6 +238,7 @@ formatted!(
     IdentifierIn,
     "A phone number (E.164, or national where a default region is set) or an e-mail address."
 );
+formatted!(BytesIn, "Bytes in base64url without padding (RFC 4648, section 5).");
 formatted!(
     UsernameIn,
     "3 to 30 letters, digits, dots, underscores and dashes, a letter first; letters of one script."
@@ -180,17 +248,29 @@ formatted!(EmailIn, "An e-mail address.");
 formatted!(PhoneIn, "A phone number (E.164, or national where a default region is set).");
 formatted!(LineIn, "1 to 100 characters, none of them hidden.");
 formatted!(NationalIdIn, "4 to 32 letters, digits, dashes, slashes and spaces.");
+formatted!(NameIn, "A phone number, an e-mail address or a username.");
+formatted!(
+    NewPasswordIn,
+    "8 (or as many as this deployment wants) to 128 characters of any kind but control characters, counted \
+     after NFKC; none of the most common ones, and not one's own name."
+);
+formatted!(NetworkIn, "An address or a network: 203.0.113.7, 203.0.113.0/24, 2001:db8::/48.");
 
 /// Every format a schema may name.
 pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> ValidationOptions<'i> {
     let region = config.default_region.clone();
     let same = region.clone();
+    let (of_name, least) = (region.clone(), config.password.least);
     options
+        .with_format(NameIn::FORMAT, move |text: &str| NameIn::read(text, of_name.as_deref()).is_ok())
+        .with_format(NewPasswordIn::FORMAT, move |text: &str| Password::choose(text, least).is_ok())
+        .with_format(NetworkIn::FORMAT, |text: &str| ip_block::parse(text).is_some())
         .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
         .with_format(EmailIn::FORMAT, |text: &str| email(text).is_ok())
         .with_format(PhoneIn::FORMAT, move |text: &str| phone(text, same.as_deref()).is_ok())
         .with_format(LineIn::FORMAT, |text: &str| line(text).is_ok())
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
+        .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
@@ -210,6 +290,10 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         LineIn::FORMAT => line(text).err().unwrap_or(OTHER),
         NationalIdIn::FORMAT => national_id(text).err().unwrap_or(OTHER),
         UsernameIn::FORMAT => Username::parse(text).err().unwrap_or(OTHER),
+        NameIn::FORMAT => NameIn::read(text, config.default_region.as_deref()).err().unwrap_or(OTHER),
+        NewPasswordIn::FORMAT => Password::choose(text, config.password.least).err().unwrap_or(OTHER),
+        NetworkIn::FORMAT => ("network.format", "This is neither an address nor a network."),
+        BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         "uuid" => ("field.format", "This is not a UUID."),
         _ => OTHER,
     }

@@ -21,6 +21,7 @@ pub mod version;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keryu_common::ip_block::BLOCKED;
 use keryu_common::limit::Limiter;
 use keryu_common::{Context, Result};
 use poem::http::uri::PathAndQuery;
@@ -104,6 +105,12 @@ impl<E: Endpoint<Output = Response>> Edge<E> {
         }
     }
 
+    /// Nobody is served from this address.
+    fn refuse_blocked(&self, caller: &Caller) -> Response {
+        let refusal = BLOCKED.refuse("Requests from this address are not served.");
+        problem::render(&refusal.into(), None, &caller.request_id, &self.state.ctx.config)
+    }
+
     /// The access line and the metrics of one request.
     fn observe(&self, method: &Method, route: &Arc<str>, status: u16, took: Duration, caller: &Caller) {
         let (method, millis) = (method_name(method), took.as_secs_f64() * 1e3);
@@ -133,7 +140,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         request.set_data(state.ctx.clone());
         request.set_data(caller.clone());
 
+        let blocked =
+            !health::is_probe(request.uri().path()) && state.ctx.shield.covers(caller.ip, state.ctx.now());
         let (mut response, route) = match preflight {
+            _ if blocked => (self.refuse_blocked(&caller), Arc::clone(&state.unmatched)),
             Some(response) => (response, Arc::clone(&state.unmatched)),
             None => self.answer(request, &caller).await,
         };

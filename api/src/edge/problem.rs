@@ -158,6 +158,8 @@ struct Wire<'a> {
     errors: &'a [Fault],
     #[serde(skip_serializing_if = "Option::is_none")]
     debug: Option<String>,
+    #[serde(flatten)]
+    more: Option<&'a serde_json::Map<String, serde_json::Value>>,
 }
 
 /// The `type` of a code.
@@ -197,6 +199,7 @@ pub fn render(error: &Error, allow: Option<Allow>, request_id: &str, config: &Co
         help: config.support_url.as_deref(),
         errors: &refusal.faults,
         debug: debug.filter(|_| config.stage == Stage::Development),
+        more: refusal.more.as_ref(),
     };
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = Response::builder()
@@ -257,6 +260,14 @@ mod tests {
         assert_eq!(body["help"], "https://help.example.org");
         assert_eq!(body["status"], 404);
         assert!(body.get("errors").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_may_carry_members_of_its_own() {
+        let refusal = NOT_FOUND.refuse("Gone.").with("mfa_token", "t").with("expires_in", 300);
+        let told = body(render(&refusal.into(), None, "r", &config("production"))).await;
+        assert_eq!((&told["mfa_token"], &told["expires_in"]), (&"t".into(), &300.into()));
+        assert_eq!(told["code"], "request.not_found");
     }
 
     #[tokio::test]

@@ -2,10 +2,11 @@
 //! accounts.
 
 use super::otp::Purpose;
-use super::token;
+use super::{password, token};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Code, Result};
+use crate::factor::challenge::demand;
 use crate::job::Queue;
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::{self, Identifier};
@@ -40,7 +41,7 @@ impl std::fmt::Debug for Ask {
 /// Signs in with a code that was proved.
 ///
 /// # Errors
-/// `verification.*`, `auth.no_account`, `account.*`.
+/// `verification.*`, `auth.no_account`, `mfa.required`, `account.*`.
 pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> {
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
@@ -51,6 +52,11 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     let Some(found) = found.filter(|found| found.verified) else {
         return Err(NO_ACCOUNT.refuse("Nobody has registered with this identifier.").into());
     };
+    password::recovered(&mut tx, ctx, found.user_id, ask.device_token.as_deref()).await?;
+    if let Some(refusal) = demand(&mut tx, ctx, client, found.user_id, &[Method::Otp]).await? {
+        tx.commit().await?;
+        return Err(refusal.into());
+    }
     let sign_in =
         SignIn { user_id: found.user_id, methods: &[Method::Otp], device_token: ask.device_token.as_deref() };
     let tokens = session::open(&mut tx, ctx, client, sign_in).await?;

@@ -64,3 +64,30 @@ pub async fn consume(
     store::set_token_used(tx, &sha256(text.as_bytes()), now).await?;
     Ok(Consumed { purpose: found.purpose, user_id: found.user_id })
 }
+
+/// Uses a token that was given to somebody signed in, in the session it was given in.
+///
+/// # Errors
+/// `verification.invalid`, `verification.expired`.
+pub async fn consume_for(
+    tx: &mut PgConnection,
+    now: DateTime<Utc>,
+    text: &str,
+    purposes: &[Purpose],
+    (user_id, session_id): (Uuid, Uuid),
+) -> Result<Consumed> {
+    const WRONG: &str = "The token was not given for this.";
+    let found = store::lock_token(tx, &sha256(text.as_bytes())).await?;
+    let found = found.ok_or_else(|| INVALID.refuse(WRONG))?;
+    let fits = purposes.iter().any(|purpose| purpose.name() == found.purpose)
+        && found.user_id == Some(user_id)
+        && found.session_id == Some(session_id);
+    if !fits {
+        return Err(INVALID.refuse(WRONG).into());
+    }
+    if found.used_at.is_some() || found.expires_at <= now {
+        return Err(EXPIRED.refuse("The token was used or is too old.").into());
+    }
+    store::set_token_used(tx, &sha256(text.as_bytes()), now).await?;
+    Ok(Consumed { purpose: found.purpose, user_id: found.user_id })
+}

@@ -2,6 +2,8 @@
 //! in `window`, the counters shared through Redis in `shared`. What a refusal looks like over HTTP is
 //! the API's business.
 
+mod local;
+pub mod lockout;
 mod shared;
 mod window;
 
@@ -15,9 +17,33 @@ use crate::audit::Client;
 use crate::config::Source;
 use crate::error::{Code, Result};
 use crate::telemetry::Metrics;
+use local::Local;
+use redis::Script;
 use shared::Shared;
 pub use window::Decision;
-use window::Local;
+use window::{Counts, LENGTH, Taken};
+
+/// Counts as `Counts::take` does. Keys: the client's. Arguments: limit, window and now in milliseconds.
+const TAKE: &str = r"
+local limit, window, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local start, count, previous = now, 0, 0
+local kept = redis.call('GET', KEYS[1])
+if kept then
+  local a, b, c = string.match(kept, '^(%d+):(%d+):(%d+)$')
+  if a then start, count, previous = tonumber(a), tonumber(b), tonumber(c) end
+end
+local past = now - start
+if past >= 2 * window then start, count, previous = now, 0, 0
+elseif past >= window then start, count, previous = start + window, 0, count end
+past = math.min(math.max(now - start, 0), window)
+local used = math.floor(previous * (window - past) / window) + count
+local allowed = 0
+if used < limit then
+  allowed, count = 1, count + 1
+  redis.call('SET', KEYS[1], string.format('%.0f:%.0f:%.0f', start, count, previous), 'PX', 2 * window)
+end
+return {allowed, start, count, previous}
+";
 
 /// The window every bucket counts over.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -166,12 +192,18 @@ impl Bucket {
 
 /// Counts requests: in Redis, or without an answer from it in 100 ms in this process. Never open,
 /// never closed.
-#[derive(Debug)]
 pub struct Limiter {
     config: Config,
     shared: Shared,
-    local: Local,
+    script: Script,
+    local: Local<(Bucket, Box<str>), Counts>,
     metrics: Metrics,
+}
+
+impl std::fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limiter").field("shared", &self.shared).finish_non_exhaustive()
+    }
 }
 
 impl Limiter {
@@ -181,7 +213,8 @@ impl Limiter {
     /// `REDIS_URL` is malformed.
     pub fn open(config: &Config, redis_url: &str, prefix: &str, metrics: Metrics) -> Result<Self> {
         let shared = Shared::open(redis_url, format!("{prefix}:limit"))?;
-        Ok(Self { config: config.clone(), shared, local: Local::default(), metrics })
+        let script = Script::new(TAKE);
+        Ok(Self { config: config.clone(), shared, script, local: Local::default(), metrics })
     }
 
     /// Counts one call of `client`. None: its network is not limited.
@@ -190,11 +223,21 @@ impl Limiter {
             return None;
         }
         let (limit, now, key) = (self.config.of(bucket), now.timestamp_millis(), client.key());
-        let taken = match self.shared.take(now, limit, bucket, &key).await {
-            Some(taken) => taken,
+        let name = format!("{}:{key}", bucket.name());
+        let asked: Option<(i64, i64, i64, i64)> =
+            self.shared.ask(&self.script, &name, &[i64::from(limit), LENGTH, now]).await;
+        let taken = match asked {
+            Some((allowed, start, count, previous)) => {
+                Taken { allowed: allowed == 1, counts: Counts { start, count, previous } }
+            }
             None => {
                 self.metrics.limiter_fallbacks.inc();
-                self.local.take(now, limit, bucket, &key)
+                let empty = Counts { start: now, count: 0, previous: 0 };
+                self.local.change((bucket, key.into()), empty, now - 2 * LENGTH, |counts| {
+                    let taken = counts.take(now, limit);
+                    *counts = taken.counts;
+                    taken
+                })
             }
         };
         let decision = taken.decide(now, limit);
@@ -208,9 +251,34 @@ impl Limiter {
     }
 }
 
+impl local::Since for Counts {
+    fn since(&self) -> i64 {
+        self.start
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const T: i64 = 1_800_000_000_000;
+
+    #[test]
+    fn one_client_stays_limited_in_a_flood() {
+        let local = Local::default();
+        let take = |name: String| {
+            let empty = Counts { start: T, count: 0, previous: 0 };
+            local.change(name, empty, T - 2 * LENGTH, |counts| {
+                let taken = counts.take(T, 20);
+                *counts = taken.counts;
+                taken.allowed
+            })
+        };
+        for n in 0..60_000 {
+            take(format!("client {n}"));
+        }
+        assert_eq!((0..40).filter(|_| take("one".to_owned())).count(), 20);
+    }
 
     #[test]
     fn origins_are_origins() {

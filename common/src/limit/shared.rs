@@ -5,11 +5,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::Script;
 use redis::aio::ConnectionManager;
+use redis::{FromRedisValue, Script};
 
-use super::Bucket;
-use super::window::{Counts, LENGTH, Taken};
 use crate::error::Result;
 use crate::job::wake;
 
@@ -18,31 +16,9 @@ const BUDGET: Duration = Duration::from_millis(100);
 /// How long Redis is left alone after it did not answer.
 const REST: Duration = Duration::from_secs(1);
 
-/// Counts as `Counts::take` does. Keys: the client's. Arguments: limit, window and now in milliseconds.
-const TAKE: &str = r"
-local limit, window, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local start, count, previous = now, 0, 0
-local kept = redis.call('GET', KEYS[1])
-if kept then
-  local a, b, c = string.match(kept, '^(%d+):(%d+):(%d+)$')
-  if a then start, count, previous = tonumber(a), tonumber(b), tonumber(c) end
-end
-local past = now - start
-if past >= 2 * window then start, count, previous = now, 0, 0
-elseif past >= window then start, count, previous = start + window, 0, count end
-past = math.min(math.max(now - start, 0), window)
-local used = math.floor(previous * (window - past) / window) + count
-local allowed = 0
-if used < limit then
-  allowed, count = 1, count + 1
-  redis.call('SET', KEYS[1], string.format('%.0f:%.0f:%.0f', start, count, previous), 'PX', 2 * window)
-end
-return {allowed, start, count, previous}
-";
-
+/// Redis as decisions see it: an answer within the budget, or none.
 pub(super) struct Shared {
     redis: ConnectionManager,
-    script: Script,
     prefix: String,
     opened: Instant,
     /// Milliseconds after `opened` until which Redis is left alone; 0: it answers.
@@ -58,13 +34,7 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     pub fn open(url: &str, prefix: String) -> Result<Self> {
         let redis = wake::connect(url, BUDGET)?;
-        Ok(Self {
-            redis,
-            script: Script::new(TAKE),
-            prefix,
-            opened: Instant::now(),
-            rest_until: AtomicU64::new(0),
-        })
+        Ok(Self { redis, prefix, opened: Instant::now(), rest_until: AtomicU64::new(0) })
     }
 
     pub async fn ping(&self) -> bool {
@@ -72,20 +42,18 @@ impl Shared {
         redis::cmd("PING").exec_async(&mut redis).await.is_ok()
     }
 
-    /// Counts a call; None without an answer.
-    pub async fn take(&self, now: i64, limit: u32, bucket: Bucket, key: &str) -> Option<Taken> {
+    /// Runs a script on one key; None without an answer.
+    pub async fn ask<T: FromRedisValue>(&self, script: &Script, key: &str, args: &[i64]) -> Option<T> {
         if !self.may_ask() {
             return None;
         }
         let mut redis = self.redis.clone();
-        let mut call = self.script.key(format!("{}:{}:{key}", self.prefix, bucket.name()));
-        call.arg(limit).arg(LENGTH).arg(now);
-        let answer =
-            tokio::time::timeout(BUDGET, call.invoke_async::<(i64, i64, i64, i64)>(&mut redis)).await;
-        match answer {
-            Ok(Ok((allowed, start, count, previous))) => {
+        let mut call = script.key(format!("{}:{key}", self.prefix));
+        call.arg(args);
+        match tokio::time::timeout(BUDGET, call.invoke_async::<T>(&mut redis)).await {
+            Ok(Ok(answer)) => {
                 self.rest_until.store(0, Ordering::Relaxed);
-                Some(Taken { allowed: allowed == 1, counts: Counts { start, count, previous } })
+                Some(answer)
             }
             Ok(Err(error)) => self.leave_alone(&error),
             Err(error) => self.leave_alone(&error),
@@ -103,7 +71,7 @@ impl Shared {
         }
     }
 
-    fn leave_alone(&self, error: &impl std::fmt::Display) -> Option<Taken> {
+    fn leave_alone<T>(&self, error: &impl std::fmt::Display) -> Option<T> {
         let next = self.elapsed() + REST.as_millis() as u64;
         if self.rest_until.swap(next.max(1), Ordering::Relaxed) == 0 {
             tracing::warn!(%error, "Redis does not answer: this process limits by itself");

@@ -1,17 +1,12 @@
 //! The sliding window: two fixed windows of one client, the earlier one weighted by how much of it
 //! still lies within the last minute. The script in `shared` counts alike. No input or output here.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use super::{Bucket, WINDOW};
+use super::WINDOW;
 
 /// A window in milliseconds.
 pub(super) const LENGTH: i64 = WINDOW.as_millis() as i64;
-
-/// Clients that one process remembers while Redis is away; about 100 bytes each.
-const MOST: usize = 20_000;
 
 /// What the caller is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,37 +93,6 @@ impl Taken {
     }
 }
 
-/// The stand-in while Redis does not answer: counts of this process alone, in bounded memory.
-#[derive(Debug, Default)]
-pub(super) struct Local(Mutex<HashMap<(Bucket, Box<str>), Counts>>);
-
-impl Local {
-    pub fn take(&self, now: i64, limit: u32, bucket: Bucket, key: &str) -> Taken {
-        let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let name = (bucket, Box::from(key));
-        if kept.len() >= MOST && !kept.contains_key(&name) {
-            make_room(&mut kept, now);
-        }
-        let counts = kept.entry(name).or_insert(Counts { start: now, count: 0, previous: 0 });
-        let taken = counts.take(now, limit);
-        *counts = taken.counts;
-        taken
-    }
-}
-
-/// Drops what has lapsed; if nothing has, a sixteenth of the rest, so that a flood of addresses costs
-/// neither memory nor a scan for each call.
-fn make_room(kept: &mut HashMap<(Bucket, Box<str>), Counts>, now: i64) {
-    kept.retain(|_, counts| now - counts.start < 2 * LENGTH);
-    if kept.len() >= MOST {
-        let mut n = 0_usize;
-        kept.retain(|_, _| {
-            n += 1;
-            !n.is_multiple_of(16)
-        });
-    }
-}
-
 fn ceil_div(a: i64, b: i64) -> i64 {
     (a + b - 1) / b
 }
@@ -203,16 +167,5 @@ mod tests {
         }
         assert!(!counts.take(T - 30_000, 20).allowed);
         assert!(counts.take(T + 2 * LENGTH, 20).allowed);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_one_client_stays_limited_in_a_flood() {
-        let local = Local::default();
-        for n in 0..3 * MOST {
-            local.take(T, 20, Bucket::Anonymous, &format!("client {n}"));
-        }
-        assert!(local.0.lock().expect("lock").len() <= MOST);
-        let passed = (0..40).filter(|_| local.take(T, 20, Bucket::Anonymous, "one").allowed).count();
-        assert_eq!(passed, 20);
     }
 }

@@ -2,6 +2,7 @@
 //! beside the real ones. Nothing here knows a slice, a table or a job: a message comes in whole, an
 //! [`Answer`] goes out, and no reason in it holds the text, the code or the recipient.
 
+pub mod breach;
 pub mod fake;
 #[cfg(test)]
 pub(crate) mod fake_http;

@@ -19,7 +19,7 @@ pub use access::Claims;
 pub use end::{End, end, end_all, end_others, list, logout};
 pub use key::{Keys, RotateSigningKeys, follow as follow_keys, jwks};
 pub use open::{SignIn, open};
-pub use person::{Person, Present, authenticate};
+pub use person::{Person, Present, authenticate, set_fresh};
 pub use refresh::{Renewals, refresh};
 pub use store::Listed;
 
@@ -175,17 +175,28 @@ pub enum Method {
     Password,
     /// A key in hardware or a passkey.
     Key,
+    /// The authenticator checked who touched it.
+    User,
     /// More than one factor.
     Multi,
 }
 
 impl Method {
+    /// All of them.
+    const ALL: [Self; 5] = [Self::Otp, Self::Password, Self::Key, Self::User, Self::Multi];
+
+    /// The method that rows call so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
     /// As rows and tokens say it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Otp => "otp",
             Self::Password => "pwd",
             Self::Key => "hwk",
+            Self::User => "user",
             Self::Multi => "mfa",
         }
     }

@@ -136,3 +136,11 @@ pub async fn authenticate(ctx: &Context, token: &str) -> Result<Arc<Person>> {
     }
     Ok(person)
 }
+
+/// The person of this session has proved anew who they are, with the caller's transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn set_fresh(tx: &mut sqlx::PgConnection, session_id: Uuid, now: DateTime<Utc>) -> Result<()> {
+    Ok(store::set_authenticated(tx, session_id, now).await?)
+}

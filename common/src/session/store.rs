@@ -337,3 +337,11 @@ pub async fn list_sessions(
     .fetch_all(db)
     .await
 }
+
+/// Somebody has proved anew who they are.
+pub async fn set_authenticated(tx: &mut PgConnection, session_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
+    sqlx::query!("UPDATE sessions SET authenticated_at = $2 WHERE session_id = $1", session_id, now)
+        .execute(tx)
+        .await?;
+    Ok(())
+}

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod blocks;
 mod budgets;
 mod codes;
 mod devices;
@@ -27,10 +28,12 @@ mod input;
 mod ledger;
 mod limits;
 mod links;
+mod lockout;
 mod mail;
 mod messages;
 mod notices;
 mod outage;
+mod passwords;
 mod purposes;
 mod receipts;
 mod retention;
@@ -38,6 +41,7 @@ mod schedules;
 mod secrecy;
 mod sessions;
 mod settings;
+mod timing;
 mod users;
 mod verification;
 mod webhooks;
