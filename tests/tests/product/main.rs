@@ -11,6 +11,7 @@ mod support;
 
 mod blocks;
 mod budgets;
+mod claims;
 mod codes;
 mod devices;
 mod edges;
