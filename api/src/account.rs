@@ -1,12 +1,13 @@
 //! One's own account over HTTP: making it, signing in to it, seeing it.
 
 use chrono::{DateTime, Utc};
+use keryu_common::auth::password::{self, Password};
 use keryu_common::auth::{register, sign_in, token};
 use keryu_common::config::Config;
-use keryu_common::error::Code;
-use keryu_common::factor;
+use keryu_common::error::{Code, invalid};
+use keryu_common::limit::lockout;
 use keryu_common::session::Person;
-use keryu_common::{Context, idempotency, user};
+use keryu_common::{Context, Fault, factor, idempotency, user};
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
@@ -15,10 +16,10 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
-use crate::edge::field::{IdentifierIn, UsernameIn};
+use crate::edge::field::{IdentifierIn, NameIn, UsernameIn};
 use crate::edge::idempotency::Idempotent;
 use crate::edge::limit::anonymous;
-use crate::edge::problem::Answer;
+use crate::edge::problem::{Answer, Problem};
 use crate::edge::signed::Signed;
 use crate::operation::{Created, Note, Security, Tag};
 use crate::session::TokensOut;
@@ -39,6 +40,11 @@ const REGISTER_REFUSALS: &[Code] = &[
     idempotency::LOST,
 ];
 const LOGIN_REFUSALS: &[Code] = &[
+    password::OFF,
+    password::BUSY,
+    password::INVALID,
+    password::UNVERIFIED,
+    lockout::LOCKED,
     token::INVALID,
     token::EXPIRED,
     sign_in::NO_ACCOUNT,
@@ -88,15 +94,18 @@ impl Input for RegisterIn {
     }
 }
 
-/// A sign-in.
+/// A sign-in, by password or by verification token.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct LoginIn {
-    /// Who says to be.
-    identifier: IdentifierIn,
-    /// From `otp/verify` with the purpose `login`.
+    /// Who says to be. With a verification token, the phone number or e-mail address that was proved.
+    identifier: NameIn,
+    /// In place of a verification token.
+    #[oai(validator(min_length = 1, max_length = 1024))]
+    password: Option<String>,
+    /// From `otp/verify` with the purpose `login`, in place of a password.
     #[oai(validator(min_length = 1, max_length = 128))]
-    verification_token: String,
+    verification_token: Option<String>,
     /// From an earlier sign-in in this browser or app.
     #[oai(validator(min_length = 1, max_length = 128))]
     device_token: Option<String>,
@@ -105,20 +114,42 @@ pub struct LoginIn {
 impl Example for LoginIn {
     fn example() -> Self {
         Self {
-            identifier: IdentifierIn("+254712345678".to_owned()),
-            verification_token: "q0Jm3oTn0jvQq3cQyHfUuP1rGm2bXo8w".to_owned(),
+            identifier: NameIn("+254712345678".to_owned()),
+            password: None,
+            verification_token: Some("q0Jm3oTn0jvQq3cQyHfUuP1rGm2bXo8w".to_owned()),
             device_token: None,
         }
     }
 }
 
+/// The two ways to sign in.
+pub enum Login {
+    /// With what a code proved.
+    Token(sign_in::Ask),
+    /// With a password.
+    Password(password::Ask),
+    /// Neither, or both.
+    Fault(Fault),
+}
+
 impl Input for LoginIn {
-    type Ask = sign_in::Ask;
-    fn ask(self, config: &Config) -> Option<sign_in::Ask> {
-        Some(sign_in::Ask {
-            identifier: self.identifier.parse(config)?,
-            verification_token: self.verification_token,
-            device_token: self.device_token,
+    type Ask = Login;
+    fn ask(self, config: &Config) -> Option<Login> {
+        let name = self.identifier.parse(config)?;
+        let device_token = self.device_token;
+        Some(match (self.password, self.verification_token, name) {
+            (Some(text), None, name) => {
+                Login::Password(password::Ask { name, password: Password::given(&text), device_token })
+            }
+            (None, Some(verification_token), password::Name::Identifier(identifier)) => {
+                Login::Token(sign_in::Ask { identifier, verification_token, device_token })
+            }
+            (None, Some(_), password::Name::Username(_)) => Login::Fault(Fault::at(
+                "/identifier",
+                "identifier.phone",
+                "With a verification token, give the phone number or e-mail address that was proved.",
+            )),
+            _ => Login::Fault(Fault::at("", "field.one_of", "Give either password or verification_token.")),
         })
     }
 }
@@ -213,9 +244,16 @@ impl Accounts {
     }
 
     /// Sign in
+    ///
+    /// By a verification token, or by a password. Names known and unknown get the same answers.
     #[oai(path = "/login", method = "post", operation_id = "login", transform = "anonymous")]
     async fn login(&self, ctx: Data<&Context>, from: Caller, body: Body<LoginIn>) -> Answer<Json<TokensOut>> {
-        Ok(Json(sign_in::sign_in(&ctx, &from, body.ask).await?.into()))
+        let tokens = match body.ask {
+            Login::Token(ask) => sign_in::sign_in(&ctx, &from, ask).await?,
+            Login::Password(ask) => password::sign_in(&ctx, &from, ask).await?,
+            Login::Fault(fault) => return Err(Problem::from(invalid(vec![fault]))),
+        };
+        Ok(Json(tokens.into()))
     }
 
     /// See one's own account

@@ -3,6 +3,7 @@
 use keryu_common::auth::otp;
 use keryu_common::config::Config;
 use keryu_common::error::Code;
+use keryu_common::user::{self, verification};
 use keryu_common::{Context, Result, idempotency};
 use poem::web::Data;
 use poem_openapi::payload::Json;
@@ -16,23 +17,18 @@ use crate::edge::field::IdentifierIn;
 use crate::edge::idempotency::Idempotent;
 use crate::edge::limit::anonymous;
 use crate::edge::problem::Answer;
+use crate::edge::signed::MaybeSigned;
 use crate::operation::{Accepted, Note, Security, Tag};
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
-    Note { operation: "otp_request", security: Security::Anonymous, refusals: REQUEST_REFUSALS },
-    Note { operation: "otp_verify", security: Security::Anonymous, refusals: VERIFY_REFUSALS },
+    Note { operation: "otp_request", security: Security::MaybeBearer, refusals: REQUEST_REFUSALS },
+    Note { operation: "otp_verify", security: Security::MaybeBearer, refusals: VERIFY_REFUSALS },
 ];
-const REQUEST_REFUSALS: &[Code] = &[
-    otp::REQUIRED,
-    otp::NOT_YOURS,
-    otp::COOLDOWN,
-    otp::BUDGET,
-    otp::SMS_BUDGET,
-    idempotency::MISMATCH,
-    idempotency::LOST,
-];
-const VERIFY_REFUSALS: &[Code] = &[otp::REQUIRED, otp::INVALID, otp::EXPIRED, otp::LOCKED];
+const REQUEST_REFUSALS: &[Code] =
+    &[otp::NOT_YOURS, otp::COOLDOWN, otp::BUDGET, otp::SMS_BUDGET, idempotency::MISMATCH, idempotency::LOST];
+const VERIFY_REFUSALS: &[Code] =
+    &[otp::INVALID, otp::EXPIRED, otp::LOCKED, user::IDENTIFIER_TAKEN, verification::NOT_HELD];
 
 /// What a code is for.
 #[derive(Debug, Enum)]
@@ -103,15 +99,15 @@ impl Input for OtpRequestIn {
     }
 }
 
-/// A code on its way. The same for identifiers known and unknown.
+/// A code or link on its way. The same for identifiers known and unknown.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct OtpRequestOut {
     /// For a person.
     message: String,
-    /// Names this request for a code; hand it in with the code.
+    /// Names this request; hand it in with the code.
     challenge_id: Uuid,
-    /// Seconds the code works.
+    /// Seconds it works.
     expires_in: u64,
     /// Seconds until another may be asked for.
     resend_after: u64,
@@ -120,9 +116,10 @@ pub struct OtpRequestOut {
 }
 
 impl OtpRequestOut {
-    fn of(issued: &otp::Issued, public_url: &str) -> Self {
+    /// With a word for a person.
+    pub fn of(message: &str, issued: &otp::Issued, public_url: &str) -> Self {
         Self {
-            message: "A code is on its way.".to_owned(),
+            message: message.to_owned(),
             challenge_id: issued.challenge_id,
             expires_in: issued.expires_in.as_secs(),
             resend_after: issued.resend_after.as_secs(),
@@ -220,7 +217,9 @@ pub struct Auth;
 impl Auth {
     /// Ask for a one-time code
     ///
-    /// The code goes by text message or mail. Identifiers known and unknown get the same answer.
+    /// The code goes by text message or mail. Identifiers known and unknown get the same answer. The
+    /// purposes `verify_phone`, `verify_email`, `change_identifier`, `delete_account` and `step_up` want an
+    /// access token, and the code is handed in in the same session.
     #[oai(path = "/otp/request", method = "post", operation_id = "otp_request", transform = "anonymous")]
     async fn otp_request(
         &self,
@@ -229,31 +228,39 @@ impl Auth {
         /// The same key and body within a day gets the saved answer.
         #[oai(name = "Idempotency-Key")]
         key: Idempotent,
+        person: MaybeSigned,
         body: Body<OtpRequestIn>,
     ) -> Answer<Accepted<OtpRequestOut>> {
-        let key = key.bind(&ctx.config, &from, "otp_request", &body)?;
-        let issued = otp::request(&ctx, &from, body.ask, key.as_ref()).await;
+        let key = match &person.0 {
+            Some(person) => key.bind_for(&ctx.config, person, "otp_request", &body.raw)?,
+            None => key.bind(&ctx.config, &from, "otp_request", &body)?,
+        };
+        let ask = otp::Ask { bearer: person.bearer(), ..body.ask };
+        let issued = otp::request(&ctx, &from, ask, key.as_ref()).await;
         let issued = counted(&ctx, "asked", issued)?;
-        Ok(Accepted(OtpRequestOut::of(&issued, &ctx.config.public_url)))
+        Ok(Accepted(OtpRequestOut::of("A code is on its way.", &issued, &ctx.config.public_url)))
     }
 
     /// Hand in a one-time code
     ///
-    /// The right code gives a token that works once for this identifier and purpose.
+    /// The right code gives a token that works once for this identifier and purpose; for `verify_phone` and
+    /// `verify_email` it proves the account's identifier at once.
     #[oai(path = "/otp/verify", method = "post", operation_id = "otp_verify", transform = "anonymous")]
     async fn otp_verify(
         &self,
         ctx: Data<&Context>,
         from: Caller,
+        person: MaybeSigned,
         body: Body<OtpVerifyIn>,
     ) -> Answer<Json<OtpVerifyOut>> {
-        let verified = otp::verify(&ctx, &from, body.ask).await;
+        let proof = otp::Proof { bearer: person.bearer(), ..body.ask };
+        let verified = otp::verify(&ctx, &from, proof).await;
         Ok(Json(counted(&ctx, "verified", verified)?.into()))
     }
 }
 
 /// Counts the outcome of a call about a code.
-fn counted<T>(ctx: &Context, action: &'static str, outcome: Result<T>) -> Result<T> {
+pub fn counted<T>(ctx: &Context, action: &'static str, outcome: Result<T>) -> Result<T> {
     let name = match &outcome {
         Ok(_) => "ok",
         Err(keryu_common::Error::Refusal(refusal)) => refusal.code,

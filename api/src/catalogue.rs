@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use keryu_common::auth::{otp, password, sign_in, token};
+use keryu_common::auth::{otp, password, sign_in, token, verify};
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
-use keryu_common::{idempotency, ip_block, limit, notify, session, user};
+use keryu_common::{device, idempotency, ip_block, limit, notify, session, user};
 
 use crate::edge::problem;
 
@@ -19,12 +19,15 @@ pub fn codes() -> Vec<Code> {
         .chain(otp::CODES)
         .chain(token::CODES)
         .chain(sign_in::CODES)
+        .chain(password::CODES)
+        .chain(lockout::CODES)
+        .chain(verify::CODES)
+        .chain(user::verification::CODES)
+        .chain(device::CODES)
         .chain(session::CODES)
         .chain(user::CODES)
-        .chain(notify::CODES)
         .chain(ip_block::CODES)
-        .chain(lockout::CODES)
-        .chain(password::CODES)
+        .chain(notify::CODES)
         .chain(factor::CODES)
         .chain(passkey::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();
@@ -75,6 +78,9 @@ a header field), `code`, `detail`.
 | `field.invalid` | another rule of the schema does not hold |
 | `identifier.empty`, `identifier.too_long`, `identifier.control`, `identifier.email`, `identifier.phone` | no phone number or e-mail address that can be reached |
 | `username.length`, `username.first`, `username.characters`, `username.scripts`, `username.reserved` | no username that is allowed |
+| `password.too_short`, `password.too_long`, `password.characters`, `password.common`, `password.breached` | no password that is taken |
+| `network.format` | neither an address nor a network |
+| `ip_block.until` | the moment has passed |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";

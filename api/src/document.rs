@@ -53,6 +53,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
     operation["security"] = match note.security {
         Security::Anonymous | Security::SecretPath => json!([]),
         Security::Bearer | Security::Staff(_) => json!([{ "bearer": [] }]),
+        Security::MaybeBearer => json!([{}, { "bearer": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
     let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
@@ -60,7 +61,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);
     }
-    if matches!(note.security, Security::Bearer | Security::Staff(_)) {
+    if matches!(note.security, Security::Bearer | Security::MaybeBearer | Security::Staff(_)) {
         codes.extend([session::REQUIRED, session::INVALID_TOKEN, session::ENDED]);
     }
     if matches!(note.security, Security::Staff(_)) {

@@ -6,15 +6,19 @@ pub mod auth;
 pub mod catalogue;
 pub mod delivery;
 pub mod dev;
+pub mod device;
 pub mod document;
 pub mod edge;
 pub mod factor;
+pub mod ip_block;
 pub mod operation;
 pub mod passkey;
+pub mod password;
 pub mod session;
+pub mod verification;
 pub mod webhook;
 
-use keryu_common::{Context, Result, ip_block};
+use keryu_common::{Context, Result};
 use poem::{Endpoint, Response};
 use poem_openapi::OpenApi;
 
@@ -27,9 +31,13 @@ fn operations() -> impl OpenApi {
     (
         auth::Auth,
         account::Accounts,
+        password::Passwords,
         session::Sessions,
+        ip_block::IpBlocks,
         factor::Factors,
         passkey::Passkeys,
+        device::Devices,
+        verification::Verification,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -40,9 +48,13 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
     [
         auth::NOTES,
         account::NOTES,
+        password::NOTES,
         session::NOTES,
+        ip_block::NOTES,
         factor::NOTES,
         passkey::NOTES,
+        device::NOTES,
+        verification::NOTES,
         delivery::NOTES,
         webhook::NOTES,
     ]
@@ -55,7 +67,7 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
 /// # Errors
 /// A setting that cannot be used.
 pub fn app(ctx: Context) -> Result<impl Endpoint<Output = Response>> {
-    tokio::spawn(ip_block::follow(ctx.clone()));
+    tokio::spawn(keryu_common::ip_block::follow(ctx.clone()));
     let state = State::build(ctx)?;
     let table = Table::of(operations())
         .get("/api/openapi.json", documents(document::json()?))

@@ -34,6 +34,8 @@ pub enum Security {
     Anonymous,
     /// An access token.
     Bearer,
+    /// An access token for some of what it does.
+    MaybeBearer,
     /// An access token of somebody with this right.
     Staff(Permission),
     /// The signature of Twilio over URL and form.

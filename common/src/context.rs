@@ -35,6 +35,8 @@ pub struct Parts {
     pub shield: ip_block::Shield,
     /// Counts failed sign-ins.
     pub lockout: lockout::Lockout,
+    /// The list of leaked passwords.
+    pub breaches: password::Breaches,
     /// Hashes passwords.
     pub hasher: password::Hasher,
     /// The keys of access tokens.
@@ -73,6 +75,7 @@ impl Context {
         let desk = otp::Desk::open(&config, &db);
         let metrics = Metrics::default();
         let hasher = password::Hasher::open(&config.password, &metrics);
+        let breaches = password::Breaches::open(&config.password, &metrics)?;
         let lockout =
             lockout::Lockout::open(&config.lockout, &config.redis_url, &config.job.prefix, &metrics)?;
         let shield = ip_block::Shield::default();
@@ -88,6 +91,7 @@ impl Context {
             desk,
             shield,
             lockout,
+            breaches,
             hasher,
             keys,
             present,

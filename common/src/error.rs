@@ -157,10 +157,15 @@ pub const VALIDATION: Code = Code {
     advice: "Correct every field named in `errors` and send it again.",
 };
 
+/// A refusal of input with these faults.
+pub fn invalid(faults: Vec<Fault>) -> Refusal {
+    Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }
+}
+
 /// Refuses with every fault found, if any.
 pub fn all_or<T>(value: Option<T>, faults: Vec<Fault>) -> Result<T, Refusal> {
     match value {
         Some(value) if faults.is_empty() => Ok(value),
-        _ => Err(Refusal { faults, ..VALIDATION.refuse("One or more fields are not valid.") }),
+        _ => Err(invalid(faults)),
     }
 }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod database;
+pub mod device;
 pub mod error;
 pub mod factor;
 pub mod id;

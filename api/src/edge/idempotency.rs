@@ -3,6 +3,7 @@
 use keryu_common::config::Config;
 use keryu_common::error::VALIDATION;
 use keryu_common::idempotency::Key;
+use keryu_common::session::Person;
 use keryu_common::{Fault, Refusal};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef, Registry};
@@ -30,7 +31,25 @@ impl Idempotent {
         operation: &str,
         body: &Body<T>,
     ) -> Answer<Option<Key>> {
-        let key = self.0.map(|given| Key::bind(&config.keys, &given, &from.key(), operation, &body.raw));
+        self.bind_to(config, &from.key(), operation, &body.raw)
+    }
+
+    /// Binds the key to somebody signed in, the operation and the body.
+    ///
+    /// # Errors
+    /// 422: the key is malformed.
+    pub fn bind_for(
+        self,
+        config: &Config,
+        person: &Person,
+        operation: &str,
+        body: &[u8],
+    ) -> Answer<Option<Key>> {
+        self.bind_to(config, &person.user_id().to_string(), operation, body)
+    }
+
+    fn bind_to(self, config: &Config, owner: &str, operation: &str, body: &[u8]) -> Answer<Option<Key>> {
+        let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, body));
         Ok(key.transpose()?)
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use keryu_common::auth::otp::Bearer;
 use keryu_common::session::{self, Person, REQUIRED};
 use keryu_common::{Error, Refusal};
 use poem::http::header;
@@ -25,6 +26,13 @@ impl Deref for Signed {
 /// Somebody who may be signed in: a token that is sent must be right.
 #[derive(Clone, Debug)]
 pub struct MaybeSigned(pub Option<Signed>);
+
+impl MaybeSigned {
+    /// As codes know them.
+    pub fn bearer(&self) -> Option<Bearer> {
+        self.0.as_ref().map(|person| Bearer::from(&**person))
+    }
+}
 
 impl<'a> FromRequest<'a> for Signed {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {

@@ -2,7 +2,7 @@
 //! accounts.
 
 use super::otp::Purpose;
-use super::token;
+use super::{password, token};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Code, Result};
@@ -51,6 +51,7 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     let Some(found) = found.filter(|found| found.verified) else {
         return Err(NO_ACCOUNT.refuse("Nobody has registered with this identifier.").into());
     };
+    password::recovered(&mut tx, ctx, found.user_id, ask.device_token.as_deref()).await?;
     if let Some(refusal) = demand(&mut tx, ctx, client, found.user_id, &[Method::Otp]).await? {
         tx.commit().await?;
         return Err(refusal.into());

@@ -239,6 +239,11 @@ impl Lockout {
         let _: Option<i64> = self.shared.ask(forget, &one.key, &[]).await;
     }
 
+    /// A subject may be tried again from this client: it proved itself in another way.
+    pub async fn clear(&self, subject: &Subject, client: &Client) {
+        self.forget(Try { key: subject.key(client), last: false }).await;
+    }
+
     /// Nobody looked at the password: it was no try.
     pub async fn release(&self, one: Try) {
         let [_, release, ..] = &self.scripts;

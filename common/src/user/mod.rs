@@ -4,6 +4,7 @@ mod create;
 pub mod identifier;
 mod store;
 pub mod username;
+pub mod verification;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod blocks;
 mod budgets;
 mod codes;
 mod edges;
@@ -24,10 +25,12 @@ mod idempotency;
 mod input;
 mod ledger;
 mod limits;
+mod lockout;
 mod mail;
 mod messages;
 mod outage;
 mod passkeys;
+mod passwords;
 mod receipts;
 mod recovery;
 mod retention;

@@ -134,6 +134,20 @@ async fn asking_for_a_code_takes_as_long_for_nobody_as_for_somebody() {
     }
 }
 
+#[tokio::test]
+async fn a_wrong_password_takes_as_long_for_nobody_as_for_somebody() {
+    let body = |identifier: &str| json!({ "identifier": identifier, "password": "not the password" });
+    tells_nothing("login", "/api/auth/login", 401, body).await;
+}
+
+#[tokio::test]
+async fn forgetting_a_password_takes_as_long_for_nobody_as_for_somebody() {
+    let body = |identifier: &str| json!({ "identifier": identifier });
+    tells_nothing("forgot", "/api/auth/password/forgot", 202, body).await;
+    let body = |identifier: &str| json!({ "identifier": identifier, "otp": "000000", "new_password": "a river of small stones" });
+    tells_nothing("reset", "/api/auth/password/reset", 422, body).await;
+}
+
 #[test]
 fn the_check_sees_what_there_is_to_see() {
     let times = |known: &[f64], unknown: &[f64]| Times { known: known.to_vec(), unknown: unknown.to_vec() };

@@ -9,6 +9,9 @@ use super::{BUDGET, COOLDOWN, LOCKED, Purpose};
 use crate::config::{Source, Stage};
 use crate::error::Refusal;
 
+/// How long a link works.
+const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
+
 /// Settings of codes.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -92,9 +95,13 @@ impl Config {
         config
     }
 
-    /// How long a code for this purpose works.
+    /// How long a code or link for this purpose works.
     pub fn life_of(&self, purpose: Purpose) -> Duration {
-        if purpose == Purpose::ResetPassword { self.reset_life } else { self.life }
+        match purpose {
+            Purpose::ResetPassword => self.reset_life,
+            Purpose::VerifyEmailLink => LINK_LIFE,
+            _ => self.life,
+        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! In which row the sends and wrong tries of an identifier are counted: its own, or for its owner's
 //! known device one of that device's, so that strangers who use the others up lock nobody out.
 
-use uuid::Uuid;
-
 use crate::config::Config;
 use crate::secret::sha256;
 use crate::user::Identifier;
@@ -65,13 +63,4 @@ impl<'a> Columns<'a> {
         }
         columns
     }
-}
-
-/// Somebody who is signed in, as codes know them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bearer {
-    /// Who.
-    pub user_id: Uuid,
-    /// In which session.
-    pub session_id: Uuid,
 }

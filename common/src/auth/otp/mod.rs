@@ -26,7 +26,6 @@ use uuid::Uuid;
 
 pub use budget::Config;
 pub use code::{Seed, code};
-pub use counter::Bearer;
 pub use desk::Desk;
 pub use proof::verify;
 pub use purpose::Purpose;
@@ -35,6 +34,7 @@ pub use request::{request, request_in};
 use crate::audit::{Client, Line};
 use crate::error::{Code, Refusal, Result};
 use crate::secret;
+use crate::session::{Person, REQUIRED};
 use crate::user::Identifier;
 
 /// Too soon after the last send.
@@ -79,13 +79,6 @@ pub const LOCKED: Code = Code {
     title: "Too many wrong codes",
     advice: "Wait for Retry-After, or use another verified channel.",
 };
-/// No token.
-pub const REQUIRED: Code = Code {
-    code: "auth.required",
-    status: 401,
-    title: "Sign in first",
-    advice: "Send `Authorization: Bearer` and an access token.",
-};
 /// The purpose does not go with this identifier.
 pub const NOT_YOURS: Code = Code {
     code: "otp.not_yours",
@@ -99,6 +92,24 @@ pub const CODES: &[Code] = &[COOLDOWN, BUDGET, SMS_BUDGET, INVALID, EXPIRED, LOC
 
 /// How long a verification token works.
 const TOKEN_LIFE: Duration = Duration::from_secs(600);
+
+/// Somebody signed in, as codes know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// Whose identifier it is about: their own account, or for staff one in their charge.
+    pub user_id: Uuid,
+    /// Who calls.
+    pub actor: Uuid,
+    /// In which session.
+    pub session_id: Uuid,
+}
+
+impl From<&Person> for Bearer {
+    fn from(person: &Person) -> Self {
+        let user_id = person.user_id();
+        Self { user_id, actor: user_id, session_id: person.session_id }
+    }
+}
 
 /// A request for a code.
 #[derive(Clone)]
@@ -201,7 +212,7 @@ fn line<'a>(
         action,
         entity_type: "identifier",
         entity_id: secret::hex(hash),
-        actor: bearer.map(|bearer| bearer.user_id),
+        actor: bearer.map(|bearer| bearer.actor),
         session_id: bearer.map(|bearer| bearer.session_id),
         details,
         client,

@@ -45,13 +45,17 @@ pub(super) fn decide(ask: &Ask, standing: &Standing) -> Order {
             language: standing.language.clone(),
         };
     }
+    let message = match ask.purpose {
+        Purpose::VerifyEmailLink => Message::VerifyEmailLink,
+        _ => Message::OtpCode,
+    };
     let reached = match ask.purpose {
         Purpose::ResetPassword => standing.owner.is_some(),
         Purpose::Login => standing.owner.is_some() || standing.held || bound_to.is_some(),
         _ => true,
     };
     let bound_to = bound_to.or(standing.owner);
-    Order { message: Message::OtpCode, sends: reached, bound_to, concerns: bound_to, language: None }
+    Order { message, sends: reached, bound_to, concerns: bound_to, language: None }
 }
 
 #[cfg(test)]
@@ -107,7 +111,7 @@ mod tests {
             assert_eq!(decide(&bound, &owned()).language.as_deref(), Some("fr"), "the owner's language");
         }
         for purpose in Purpose::ALL.into_iter().filter(|purpose| purpose.wants_bearer()) {
-            let bearer = |user_id| Some(Bearer { user_id, session_id: Uuid::nil() });
+            let bearer = |user_id| Some(Bearer { user_id, actor: user_id, session_id: Uuid::nil() });
             let of_bob = Ask { bearer: bearer(BOB), ..ask(purpose) };
             assert_eq!(told(&of_bob, &owned()).0, Message::AccountExists, "{purpose:?}");
             let of_ada = Ask { bearer: bearer(ADA), ..ask(purpose) };

@@ -12,12 +12,13 @@ use sqlx::{PgConnection, PgPool};
 use super::counter::Counter;
 use super::desk::Work;
 use super::store::{self, Looked, Outcome};
-use super::{EXPIRED, INVALID, Proof, TOKEN_LIFE, Verified, bearer, code, line};
+use super::{Bearer, EXPIRED, INVALID, Proof, TOKEN_LIFE, Verified, bearer, code, line};
 use crate::audit::Client;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
 use crate::secret::{self, sha256};
+use crate::user::verification::{self, By, Proving};
 
 /// A code with who hands it in and when.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ impl Work for Proofs {
 
     async fn in_one(&self, calls: &[&Handed]) -> Result<Vec<Result<Verified, Refusal>>> {
         let mut tx = self.db.begin().await?;
-        let answers = prove(&self.config, &mut tx, calls).await?;
+        let answers = compare(&self.config, &mut tx, calls).await?;
         // a wrong try is committed too
         tx.commit().await?;
         Ok(answers)
@@ -68,13 +69,45 @@ impl Work for Proofs {
 /// Proves a code: it works once, also under parallel submits, and a wrong try counts before the answer.
 ///
 /// # Errors
-/// `auth.required`, `otp.invalid`, `otp.expired`, `otp.locked`.
+/// `auth.required`, `otp.invalid`, `otp.expired`, `otp.locked`; where it proves one's own identifier, the
+/// refusals of [`verification::prove`].
 pub async fn verify(ctx: &Context, client: &Client, proof: Proof) -> Result<Verified> {
-    ctx.desk.proofs.call(Handed::of(ctx, client, proof)?).await?
+    let handed = Handed::of(ctx, client, proof)?;
+    match (handed.proof.purpose.verifies(), handed.proof.bearer) {
+        (Some(_), Some(bearer)) => verify_own(ctx, &handed, bearer).await,
+        _ => ctx.desk.proofs.call(handed).await?,
+    }
+}
+
+/// Proves the code and the person's own identifier by it, together.
+async fn verify_own(ctx: &Context, handed: &Handed, bearer: Bearer) -> Result<Verified> {
+    let mut tx = ctx.db.begin().await?;
+    let answer = compare(&ctx.config, &mut tx, &[handed]).await?.pop();
+    let answer = match answer.ok_or_else(|| Error::internal("a proof without an answer"))? {
+        Err(refusal) => Err(Error::from(refusal)),
+        Ok(verified) => {
+            let proving = Proving {
+                user_id: bearer.user_id,
+                identifier: &handed.proof.identifier,
+                by: By::Code,
+                actor: bearer.actor,
+                session_id: Some(bearer.session_id),
+                reason: None,
+                // whoever hands it in is signed in to the account that asked
+                keeps: true,
+            };
+            verification::prove(&mut tx, ctx, &handed.client, &proving).await.map(|()| verified)
+        }
+    };
+    match answer {
+        Ok(_) | Err(Error::Refusal(_)) => tx.commit().await?,
+        Err(_) => tx.rollback().await?,
+    }
+    answer
 }
 
 /// Compares and writes codes without a lock in common. Answers in their order.
-async fn prove(
+async fn compare(
     config: &Config,
     tx: &mut PgConnection,
     handed: &[&Handed],

@@ -21,11 +21,13 @@ pub enum Purpose {
     DeleteAccount,
     /// Proving once more who one is.
     StepUp,
+    /// A link in place of a code; asked for on a route of its own.
+    VerifyEmailLink,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Register,
         Self::Login,
         Self::ResetPassword,
@@ -34,6 +36,7 @@ impl Purpose {
         Self::ChangeIdentifier,
         Self::DeleteAccount,
         Self::StepUp,
+        Self::VerifyEmailLink,
     ];
 
     /// The name on the wire and in rows.
@@ -47,12 +50,13 @@ impl Purpose {
             Self::ChangeIdentifier => "change_identifier",
             Self::DeleteAccount => "delete_account",
             Self::StepUp => "step_up",
+            Self::VerifyEmailLink => "verify_email_link",
         }
     }
 
     /// Whether only somebody signed in may ask, and hand the code in.
     pub fn wants_bearer(self) -> bool {
-        !matches!(self, Self::Register | Self::Login | Self::ResetPassword)
+        !matches!(self, Self::Register | Self::Login | Self::ResetPassword | Self::VerifyEmailLink)
     }
 
     /// Whether it proves an identifier of one's own that is not proved yet, and which kind.

@@ -1,19 +1,29 @@
 //! Passwords: what is taken (`policy`), how it is kept (`hash`) and where that is computed (`hasher`).
 
 pub mod bare;
+mod breach;
+mod change;
 mod hash;
 mod hasher;
 mod policy;
+mod sign_in;
+mod store;
 
 use url::Url;
+use uuid::Uuid;
 
+pub use breach::Breaches;
+pub use change::{Change, Reset, change, first, recovered, reset};
 pub use hash::Cost;
 pub use hasher::Hasher;
 pub use policy::Password;
+pub use sign_in::{Ask, sign_in};
 
 use crate::config::{Source, Stage};
-use crate::error::Code;
+use crate::context::Context;
+use crate::error::{Code, Refusal};
 use crate::provider::http;
+use crate::user::{Identifier, Username};
 
 /// Too many passwords wait to be checked.
 pub const BUSY: Code = Code {
@@ -23,14 +33,98 @@ pub const BUSY: Code = Code {
     advice: "Send the request again after `Retry-After`.",
 };
 
+/// The name, the password or both are wrong.
+pub const INVALID: Code = Code {
+    code: "auth.invalid",
+    status: 401,
+    title: "The name or the password is not right",
+    advice: "Check both, or sign in with a code.",
+};
+/// This deployment has no passwords.
+pub const OFF: Code = Code {
+    code: "auth.password_off",
+    status: 403,
+    title: "There are no passwords here",
+    advice: "Sign in with a code.",
+};
+/// The password is right, and no identifier of the account is proved.
+pub const UNVERIFIED: Code = Code {
+    code: "account.unverified",
+    status: 403,
+    title: "The account is not verified",
+    advice: "Hand in the code that was sent, with `challenge_id` and the purpose `login`, then sign in with it.",
+};
+/// The account has no password.
+pub const NONE: Code = Code {
+    code: "password.none",
+    status: 409,
+    title: "The account has no password",
+    advice: "Choose one with a code: `POST /api/auth/password/forgot`.",
+};
+/// The present password is another.
+pub const WRONG: Code = Code {
+    code: "password.wrong",
+    status: 422,
+    title: "The present password is not right",
+    advice: "Check it, or choose a new one with a code.",
+};
+
 /// Every code of this slice.
-pub const CODES: &[Code] = &[BUSY];
+pub const CODES: &[Code] = &[BUSY, INVALID, OFF, UNVERIFIED, NONE, WRONG];
+
+/// Refuses where there are no passwords.
+///
+/// # Errors
+/// `auth.password_off`.
+pub fn must_be_on(config: &crate::config::Config) -> Result<(), Refusal> {
+    if config.password.enabled { Ok(()) } else { Err(OFF.refuse("Sign in with a code.")) }
+}
+
+/// What somebody says to be at a sign-in.
+#[derive(Clone, Debug)]
+pub enum Name {
+    /// A phone number or an e-mail address.
+    Identifier(Identifier),
+    /// A username.
+    Username(Username),
+}
+
+impl Name {
+    /// Whether somebody bears it. Names that only look alike are found by one index and differ.
+    fn is_of(&self, found: &store::Credential) -> bool {
+        match self {
+            Self::Identifier(_) => true,
+            Self::Username(name) => name.as_str().to_lowercase() == found.username.to_lowercase(),
+        }
+    }
+}
+
+/// What stands for an account where failures are counted.
+fn account_hash(ctx: &Context, user_id: Uuid) -> [u8; 32] {
+    ctx.config.keys.derive("login_failures").mac(&[b"account", user_id.as_bytes()])
+}
+
+/// What stands for a known device.
+fn device_hash(ctx: &Context, token_hash: &[u8]) -> [u8; 32] {
+    ctx.config.keys.derive("login_failures").mac(&[b"device", token_hash])
+}
+
+/// What stands for a name that nobody has.
+fn name_hash(ctx: &Context, name: &Name) -> [u8; 32] {
+    let text = match name {
+        Name::Identifier(identifier) => identifier.as_str(),
+        Name::Username(name) => name.skeleton(),
+    };
+    ctx.config.keys.derive("login_failures").mac(&[b"name", text.as_bytes()])
+}
 
 /// Settings of passwords.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `AUTH_PASSWORD`: whether there are any.
     pub enabled: bool,
+    /// `AUTH_REQUIRE_VERIFIED`: whether an account without a proved identifier is not signed in to.
+    pub require_verified: bool,
     /// `PASSWORD_MIN`: characters of a new one.
     pub least: usize,
     /// `PASSWORD_MEMORY` (KiB), `PASSWORD_PASSES`.
@@ -47,6 +141,7 @@ impl Config {
         let breach_url: Option<String> = source.find("PASSWORD_BREACH_URL");
         let config = Self {
             enabled: source.switch("AUTH_PASSWORD", true),
+            require_verified: source.switch("AUTH_REQUIRE_VERIFIED", true),
             least: source.get("PASSWORD_MIN", 8),
             cost: Cost {
                 memory: source.get("PASSWORD_MEMORY", 19_456),

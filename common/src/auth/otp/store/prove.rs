@@ -143,8 +143,8 @@ impl Looked {
     }
 }
 
-/// The challenges that codes may prove, each the one named or those asked for from the same client, in the
-/// same session; and the wrong tries of the hour. To be read under the lock, by a statement of its own: it
+/// The challenges that codes may prove, each the one named, or those asked for in the same
+/// session or from the same client; and the wrong tries of the hour. To be read under the lock, by a statement of its own: it
 /// sees what whoever held the lock before has written.
 pub(in crate::auth::otp) async fn list_challenges(
     tx: &mut PgConnection,
@@ -175,7 +175,8 @@ pub(in crate::auth::otp) async fn list_challenges(
            LEFT JOIN LATERAL (
                SELECT * FROM challenges c
                WHERE c.identifier = a.identifier AND c.purpose = a.purpose
-                 AND (c.challenge_id = a.challenge_id OR (a.challenge_id IS NULL AND c.client = a.client))
+                 AND (c.challenge_id = a.challenge_id
+                      OR (a.challenge_id IS NULL AND (c.client = a.client OR a.session_id IS NOT NULL)))
                  AND c.session_id IS NOT DISTINCT FROM a.session_id
                ORDER BY c.created_at DESC LIMIT 20
            ) c ON true

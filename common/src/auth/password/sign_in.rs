@@ -1,0 +1,218 @@
+//! Signing in with a password. Names that somebody bears and names nobody bears take the same path, at the
+//! same price, and leave the same rows.
+
+use super::store::{self, Credential};
+use super::{INVALID, Name, Password, UNVERIFIED, must_be_on};
+use crate::audit::{self, Client, Line};
+use crate::auth::otp::{self, Purpose};
+use crate::context::Context;
+use crate::error::{Error, Refusal, Result};
+use crate::limit::lockout::{self, Subject, Try};
+use crate::secret;
+use crate::session::{self, Method, SignIn, Tokens};
+use crate::user::Identifier;
+use crate::{factor, ip_block};
+use serde_json::json;
+
+/// When a row of failures from all addresses may be tried again; what helps is a code.
+const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// A sign-in.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Who says to be.
+    pub name: Name,
+    /// What shows it.
+    pub password: Password,
+    /// From an earlier sign-in here.
+    pub device_token: Option<String>,
+}
+
+/// Signs in with a password.
+///
+/// # Errors
+/// `auth.password_off`, `auth.locked`, `auth.busy`, `auth.invalid`; after the right password
+/// `account.unverified`, `account.suspended` and the like, `mfa.required`.
+pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> {
+    must_be_on(&ctx.config)?;
+    let device = ask.device_token.as_ref().map(|token| secret::sha256(token.as_bytes()));
+    let device = device.as_ref().map(<[u8; 32]>::as_slice);
+    let found = store::find_credential(&ctx.db, &ask.name, device, ctx.now()).await?;
+    let found = found.filter(|found| ask.name.is_of(found));
+    let at = Attempt::of(ctx, client, &ask.name, found.as_ref(), device);
+    let counted = match ctx.lockout.take(ctx.now(), &at.subject, client).await {
+        Ok(counted) => counted,
+        Err(refusal) => {
+            at.refused(refusal.code).await?;
+            return Err(refusal.into());
+        }
+    };
+    let stored = found.as_ref().and_then(|found| found.hash.as_deref());
+    let right = match ctx.hasher.verify(stored, ask.password.as_str()).await {
+        Ok(right) => right,
+        Err(error) => {
+            ctx.lockout.release(counted).await;
+            return Err(error);
+        }
+    };
+    let Some((found, hash)) = found.filter(|_| right).and_then(|found| Some((found.clone(), found.hash?)))
+    else {
+        return Err(at.wrong(&counted).await?.into());
+    };
+    match at.admit(&ask, &found, &hash).await {
+        Ok(Admitted::In(tokens)) => {
+            ctx.lockout.forget(counted).await;
+            Ok(*tokens)
+        }
+        Ok(Admitted::Right(refusal)) => {
+            ctx.lockout.forget(counted).await;
+            Err(refusal.into())
+        }
+        Ok(Admitted::Wrong) => Err(at.wrong(&counted).await?.into()),
+        Err(error) => {
+            ctx.lockout.release(counted).await;
+            Err(error)
+        }
+    }
+}
+
+/// What the right password leads to.
+enum Admitted {
+    /// Signed in.
+    In(Box<Tokens>),
+    /// Not yet, or not at all; the row of failures ends.
+    Right(Refusal),
+    /// It counts as wrong: the row of failures is too long, or the password was changed meanwhile.
+    Wrong,
+}
+
+/// One attempt: who, and from where.
+struct Attempt<'a> {
+    ctx: &'a Context,
+    client: &'a Client,
+    subject: Subject,
+    entity: (&'static str, String),
+}
+
+impl<'a> Attempt<'a> {
+    fn of(
+        ctx: &'a Context,
+        client: &'a Client,
+        name: &Name,
+        found: Option<&Credential>,
+        device: Option<&[u8]>,
+    ) -> Self {
+        let hash = super::name_hash(ctx, name);
+        let (subject, entity) = match found {
+            Some(found) => {
+                let known = device.filter(|_| found.known_device);
+                let of_account = || Subject::Name(super::account_hash(ctx, found.user_id));
+                let subject =
+                    known.map_or_else(of_account, |device| Subject::Device(super::device_hash(ctx, device)));
+                (subject, ("user", found.user_id.to_string()))
+            }
+            None => (Subject::Name(hash), ("identifier", secret::hex(&hash))),
+        };
+        Self { ctx, client, subject, entity }
+    }
+
+    fn line(&self, refused: &str) -> Line<'a> {
+        Line {
+            action: "auth.sign_in_refused",
+            entity_type: self.entity.0,
+            entity_id: self.entity.1.clone(),
+            actor: None,
+            session_id: None,
+            details: json!({ "methods": [Method::Password.name()], "refused": refused }),
+            client: self.client,
+            at: self.ctx.now(),
+        }
+    }
+
+    /// Notes an attempt that led nowhere.
+    async fn refused(&self, code: &str) -> Result<()> {
+        let mut tx = self.ctx.db.begin().await?;
+        audit::note(&mut tx, self.line(code)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Counts a wrong password, and the lockout that it may lead to.
+    async fn wrong(&self, counted: &Try) -> Result<Refusal> {
+        let ctx = self.ctx;
+        let most = ctx.config.lockout.in_a_row;
+        let mut tx = ctx.db.begin().await?;
+        let in_a_row = store::count_failure(&mut tx, self.subject.hash(), most, ctx.now()).await?;
+        let refusal = match in_a_row {
+            Some(_) => INVALID.refuse("The name or the password is not right."),
+            None => lockout::refuse(LONG),
+        };
+        audit::note(&mut tx, self.line(refusal.code)).await?;
+        tx.commit().await?;
+        if counted.last && ctx.lockout.locked(ctx.now(), self.client).await {
+            ip_block::block_by_itself(ctx, self.client).await?;
+        }
+        Ok(refusal)
+    }
+
+    async fn admit(&self, ask: &Ask, found: &Credential, hash: &str) -> Result<Admitted> {
+        let (ctx, client) = (self.ctx, self.client);
+        let most = ctx.config.lockout.in_a_row;
+        let anew = if ctx.hasher.needs_rehash(hash) {
+            // with no room for it now, it is done another time
+            ctx.hasher.hash(ask.password.as_str()).await.ok()
+        } else {
+            None
+        };
+        let mut tx = ctx.db.begin().await?;
+        let settled = store::settle(&mut tx, found.user_id, self.subject.hash(), most).await?;
+        if settled.is_none_or(|(now, in_a_row)| now != hash || in_a_row >= most) {
+            return Ok(Admitted::Wrong);
+        }
+        if let Err(refusal) = found.status.must_be_active() {
+            audit::note(&mut tx, self.line(refusal.code)).await?;
+            tx.commit().await?;
+            return Ok(Admitted::Right(refusal));
+        }
+        if ctx.config.password.require_verified && !found.any_verified {
+            audit::note(&mut tx, self.line(UNVERIFIED.code)).await?;
+            tx.commit().await?;
+            return Ok(Admitted::Right(self.unverified(ask, found).await?));
+        }
+        if let Some(anew) = &anew {
+            store::set_rehashed(&mut tx, found.user_id, hash, anew).await?;
+        }
+        let methods = [Method::Password];
+        if let Some(refusal) =
+            factor::challenge::demand(&mut tx, ctx, client, found.user_id, &methods).await?
+        {
+            tx.commit().await?;
+            return Ok(Admitted::Right(refusal));
+        }
+        let sign_in =
+            SignIn { user_id: found.user_id, methods: &methods, device_token: ask.device_token.as_deref() };
+        let tokens = session::open(&mut tx, ctx, client, sign_in).await?;
+        tx.commit().await?;
+        Ok(Admitted::In(Box::new(tokens)))
+    }
+
+    /// Sends a code that proves the identifier used, or the account's own where it signed in by username.
+    async fn unverified(&self, ask: &Ask, found: &Credential) -> Result<Refusal> {
+        let own = || {
+            let email = found.email.clone().map(Identifier::Email);
+            email.or_else(|| found.phone_number.clone().map(Identifier::Phone))
+        };
+        let identifier = match &ask.name {
+            Name::Identifier(identifier) => Some(identifier.clone()),
+            Name::Username(_) => own(),
+        };
+        let refusal = UNVERIFIED.refuse("Prove the account's phone number or e-mail address first.");
+        let Some(identifier) = identifier else { return Ok(refusal) };
+        let ask = otp::Ask { bound_to: Some(found.user_id), ..otp::Ask::of(identifier, Purpose::Login) };
+        match otp::request(self.ctx, self.client, ask, None).await {
+            Ok(issued) => Ok(refusal.with("challenge_id", issued.challenge_id.to_string())),
+            // one was sent a moment ago, and still works
+            Err(Error::Refusal(_)) => Ok(refusal),
+            Err(error) => Err(error),
+        }
+    }
+}

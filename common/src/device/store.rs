@@ -1,0 +1,134 @@
+//! The SQL of push devices: one statement a function, rows out, no decisions.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::Ask;
+
+type Sql<T> = Result<T, sqlx::Error>;
+
+/// A device. Its token is told to nobody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// Which.
+    pub id: Uuid,
+    /// The app's own name for it.
+    pub device_id: String,
+    /// `android`, `ios` or `web`.
+    pub device_type: String,
+    /// For a person.
+    pub device_name: String,
+    /// Of the app.
+    pub app_version: String,
+    /// Of the system.
+    pub os_version: String,
+    /// Whether it gets messages.
+    pub is_active: bool,
+    /// When it was first registered.
+    pub created_at: DateTime<Utc>,
+    /// When it was last registered.
+    pub last_used: DateTime<Utc>,
+}
+
+/// Registrations of one token, and of one person, wait for each other until the transaction ends. The
+/// token first, for all: so nobody waits in a circle.
+pub async fn lock(tx: &mut PgConnection, token: &str, user_id: Uuid) -> Sql<()> {
+    sqlx::query!(
+        "WITH token AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended('device.token:' || $1, 0)))
+         SELECT u.user_id FROM token, users u WHERE u.user_id = $2 FOR NO KEY UPDATE OF u",
+        token,
+        user_id,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(())
+}
+
+/// How many other devices of a person are switched on.
+pub async fn count_others(tx: &mut PgConnection, user_id: Uuid, device_id: &str) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM devices WHERE user_id = $1 AND is_active AND device_id <> $2"#,
+        user_id,
+        device_id,
+    )
+    .fetch_one(tx)
+    .await
+}
+
+/// Switches off every other device that has this token. Answers with whose and which.
+pub async fn set_token_taken(
+    tx: &mut PgConnection,
+    token: &str,
+    user_id: Uuid,
+    device_id: &str,
+) -> Sql<Vec<(Uuid, Uuid)>> {
+    let rows = sqlx::query!(
+        "UPDATE devices SET is_active = false
+         WHERE md5(fcm_token) = md5($1) AND fcm_token = $1 AND is_active AND NOT (user_id = $2 AND device_id = $3)
+         RETURNING user_id, id",
+        token,
+        user_id,
+        device_id,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.user_id, row.id)).collect())
+}
+
+/// Inserts a device, or renews the one with the person's name for it.
+pub async fn upsert(
+    tx: &mut PgConnection,
+    id: Uuid,
+    user_id: Uuid,
+    ask: &Ask,
+    now: DateTime<Utc>,
+) -> Sql<Device> {
+    sqlx::query_as!(
+        Device,
+        "INSERT INTO devices (id, user_id, device_id, fcm_token, device_type, device_name, app_version, os_version,
+                              is_active, created_at, last_used)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true, $9, $9)
+         ON CONFLICT (user_id, device_id) DO UPDATE SET
+             fcm_token = excluded.fcm_token, device_type = excluded.device_type,
+             device_name = excluded.device_name, app_version = excluded.app_version,
+             os_version = excluded.os_version, is_active = true, last_used = excluded.last_used
+         RETURNING id, device_id, device_type, device_name, app_version, os_version, is_active, created_at, last_used",
+        id,
+        user_id,
+        ask.device_id,
+        ask.fcm_token,
+        ask.device_type,
+        ask.device_name,
+        ask.app_version,
+        ask.os_version,
+        now,
+    )
+    .fetch_one(tx)
+    .await
+}
+
+/// The devices of a person, the last used first.
+pub async fn list(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Vec<Device>> {
+    sqlx::query_as!(
+        Device,
+        "SELECT id, device_id, device_type, device_name, app_version, os_version, is_active, created_at, last_used
+         FROM devices WHERE user_id = $1 ORDER BY last_used DESC, id DESC",
+        user_id,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Switches a person's device off.
+pub async fn set_inactive(tx: &mut PgConnection, user_id: Uuid, id: Uuid) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE devices SET is_active = false WHERE id = $1 AND user_id = $2 AND is_active",
+        id,
+        user_id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,199 @@
+//! Which identifiers of a person are proved: the one verb that says so ([`prove`]), how it came about
+//! ([`history`]), and what is known when somebody wants to act on it ([`find`]).
+//!
+//! The first to prove an identifier has it. Proving one on an account that had none proved, by somebody who
+//! does not come from that account, voids what was set on it before: whoever registered with another's
+//! address keeps nothing of it.
+
+mod store;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+pub use store::{Event, Subject};
+
+use super::{IDENTIFIER_TAKEN, Identifier, NOT_FOUND};
+use crate::audit::{self, Client, Line};
+use crate::context::Context;
+use crate::error::{Code, Error, Refusal, Result};
+use crate::mask;
+
+/// The account has another identifier by now, or none.
+pub const NOT_HELD: Code = Code {
+    code: "user.identifier_not_held",
+    status: 409,
+    title: "The account does not have this identifier",
+    advice: "Set the identifier first; a link or code for an earlier one no longer counts.",
+};
+/// Nothing is left to prove.
+pub const ALREADY: Code = Code {
+    code: "user.already_verified",
+    status: 409,
+    title: "The identifier is proved already",
+    advice: "Nothing needs to be done.",
+};
+/// All refusals of proving.
+pub const CODES: &[Code] = &[NOT_HELD, ALREADY];
+
+/// The most lines of a history.
+const MOST: i64 = 100;
+
+/// By what an identifier is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A one-time code.
+    Code,
+    /// A link in a mail.
+    Link,
+    /// Staff, by hand.
+    Staff,
+}
+
+impl By {
+    /// As lines say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Link => "link",
+            Self::Staff => "staff",
+        }
+    }
+}
+
+/// An identifier that is about to count as proved.
+#[derive(Clone, Debug)]
+pub struct Proving<'a> {
+    /// Whose.
+    pub user_id: Uuid,
+    /// Which: it must be the account's at this moment.
+    pub identifier: &'a Identifier,
+    /// By what.
+    pub by: By,
+    /// Who did it.
+    pub actor: Uuid,
+    /// In which session, if signed in.
+    pub session_id: Option<Uuid>,
+    /// Staff's.
+    pub reason: Option<&'a str>,
+    /// Whether whoever proves it comes from the account: signed in to it, or with the challenge that was
+    /// bound to it. Else password, sessions, factors and devices of an account with nothing proved are void.
+    pub keeps: bool,
+}
+
+/// Marks an identifier as proved with the caller's transaction, and writes the line of the history. The
+/// transaction stays usable after a refusal, and is to be committed: the line of the refusal is in it.
+///
+/// # Errors
+/// `user.identifier_taken` (another account has proved it), `user.identifier_not_held`.
+pub async fn prove(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    proving: &Proving<'_>,
+) -> Result<()> {
+    let now = ctx.now();
+    let outcome = mark(tx, proving, now).await?;
+    if let Ok(before) = &outcome
+        && !before.any_verified
+        && !proving.keeps
+    {
+        store::void_credentials(tx, proving.user_id, now).await?;
+    }
+    let details = json!({
+        "channel": proving.identifier.channel().name(),
+        "address": mask::identifier(proving.identifier.as_str()),
+        "by": proving.by.name(),
+        "reason": proving.reason,
+        "outcome": outcome.as_ref().map_or_else(|refusal| refusal.code, |_| "verified"),
+    });
+    let line = Line {
+        action: "verification.proved",
+        entity_type: "user",
+        entity_id: proving.user_id.to_string(),
+        actor: Some(proving.actor),
+        session_id: proving.session_id,
+        details,
+        client,
+        at: now,
+    };
+    audit::note(tx, line).await?;
+    outcome?;
+    Ok(())
+}
+
+/// Sets the time within a savepoint, so that the unique index decides between two who prove it at once.
+async fn mark(
+    tx: &mut PgConnection,
+    proving: &Proving<'_>,
+    now: DateTime<Utc>,
+) -> Result<Result<store::Before, Refusal>> {
+    let mut point = tx.begin().await?;
+    match store::set_proved(&mut point, proving.user_id, proving.identifier, now).await {
+        Ok(Some(before)) => {
+            point.commit().await?;
+            Ok(Ok(before))
+        }
+        Ok(None) => {
+            point.rollback().await?;
+            Ok(Err(NOT_HELD.refuse("The account has another identifier by now.")))
+        }
+        Err(sqlx::Error::Database(error))
+            if matches!(
+                error.constraint(),
+                Some("users_verified_email_key" | "users_verified_phone_key")
+            ) =>
+        {
+            point.rollback().await?;
+            Ok(Err(IDENTIFIER_TAKEN.refuse("Another account has proved this identifier.")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes to the history that a proof was asked for, with the caller's transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_request(
+    tx: &mut PgConnection,
+    client: &Client,
+    proving: &Proving<'_>,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let details = json!({
+        "channel": proving.identifier.channel().name(),
+        "address": mask::identifier(proving.identifier.as_str()),
+        "by": proving.by.name(),
+        "outcome": "requested",
+    });
+    let line = Line {
+        action: "verification.requested",
+        entity_type: "user",
+        entity_id: proving.user_id.to_string(),
+        actor: Some(proving.actor),
+        session_id: proving.session_id,
+        details,
+        client,
+        at,
+    };
+    Ok(audit::note(tx, line).await?)
+}
+
+/// Somebody whose identifiers are to be proved.
+///
+/// # Errors
+/// `user.not_found`: nobody, or a deleted account.
+pub async fn find(ctx: &Context, user_id: Uuid) -> Result<Subject> {
+    let found = store::find_subject(&ctx.db, user_id).await?;
+    found.ok_or_else(|| Error::from(NOT_FOUND.refuse("There is no user with this id.")))
+}
+
+/// What happened to a person's identifiers, newest first.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn history(ctx: &Context, user_id: Uuid) -> Result<Vec<Event>> {
+    Ok(store::list_events(&ctx.db, &user_id.to_string(), MOST).await?)
+}

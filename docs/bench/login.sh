@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# login.sh SECONDS: sign-ins by password a second at 32 connections, by wrk, beside bare Argon2id of the same
+# crate, parameters and run; then GET /me while such sign-ins saturate the threads that hash.
+# Wants DATABASE_URL (empty, migrated), REDIS_URL, KERYU_ENV=development, KERYU_SECRET_KEY, psql.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PORT=${PORT:-18080} KERYU_TRUSTED_PROXIES=127.0.0.1 KERYU_LOG=${KERYU_LOG:-info} ACCOUNTS=10000
+api=${API:-target/release/keryu-api}
+# of "correct horse battery staple", at the default cost
+hash='$argon2id$v=19$m=19456,t=2,p=1$vqeEV//guZkQYC2cMh8MEA$88mBUNLHZNDVtGjKZFqiBWBitzujohqwYVvEQRClT78'
+psql --quiet --no-psqlrc -v ON_ERROR_STOP=1 -v hash="$hash" "$DATABASE_URL" <<SQL
+INSERT INTO users (user_id, username, username_skeleton, email, email_verified_at, created_at, updated_at)
+SELECT gen_random_uuid(), 'user' || n, 'user' || n, 'user' || n || '@example.org', now(), now(), now()
+FROM generate_series(0, $ACCOUNTS - 1) n;
+INSERT INTO passwords (user_id, hash, changed_at) SELECT user_id, :'hash', now() FROM users;
+ANALYZE users; ANALYZE passwords;
+SQL
+log=$(mktemp -d)
+"$api" bench-hash --seconds "$1"
+"$api" serve >/dev/null 2>"$log/api" &
+trap 'kill $(jobs -p)' EXIT
+until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
+wrk -t 2 -c 32 -d 2s -s docs/bench/login.lua "http://127.0.0.1:$PORT" >/dev/null
+echo '--- POST /api/auth/login'
+wrk -t 2 -c 32 -d "$1s" --latency -s docs/bench/login.lua "http://127.0.0.1:$PORT"
+"$api" bench-hash --seconds "$1"
+token=$(curl -sf "localhost:$PORT/api/auth/login" -H 'content-type: application/json' \
+    -d '{"identifier":"user0@example.org","password":"correct horse battery staple"}' \
+    | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+echo '--- GET /api/auth/me, one after the other, while sign-ins saturate the threads that hash'
+wrk -t 2 -c 32 -d "$1s" -s docs/bench/login.lua "http://127.0.0.1:$PORT" >"$log/busy" &
+sleep 1
+wrk -t 1 -c 1 -d "$(($1 - 1))s" --latency -H "authorization: Bearer $token" "http://127.0.0.1:$PORT/api/auth/me"
+wait %2
+grep -E 'Requests/sec|Non-2xx' "$log/busy"
