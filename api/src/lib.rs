@@ -15,6 +15,8 @@ pub mod operation;
 pub mod passkey;
 pub mod password;
 pub mod session;
+pub mod staff;
+pub mod user;
 pub mod verification;
 pub mod webhook;
 
@@ -38,6 +40,8 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         verification::Verification,
+        user::Users,
+        staff::Staff,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -45,7 +49,7 @@ fn operations() -> impl OpenApi {
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    [
+    let all = [
         auth::NOTES,
         account::NOTES,
         password::NOTES,
@@ -55,11 +59,12 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
         passkey::NOTES,
         device::NOTES,
         verification::NOTES,
+        user::NOTES,
+        staff::NOTES,
         delivery::NOTES,
         webhook::NOTES,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    all.into_iter().flatten()
 }
 
 /// The whole API as one endpoint.

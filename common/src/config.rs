@@ -165,6 +165,8 @@ pub struct Config {
     pub session: crate::session::Config,
     /// Second factors.
     pub factor: crate::factor::Config,
+    /// Accounts.
+    pub user: crate::user::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
@@ -203,6 +205,7 @@ impl Config {
             password: crate::auth::password::Config::read(source, stage),
             lockout: crate::limit::lockout::Config::read(source),
             session: crate::session::Config::read(source),
+            user: crate::user::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
             job: crate::job::Config::read(source),
         };

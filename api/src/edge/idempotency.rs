@@ -12,6 +12,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use super::body::{Body, Input};
 use super::client::Caller;
 use super::problem::{Answer, Problem};
+use super::signed::Signed;
 
 /// The name of the field.
 pub const FIELD: &str = "Idempotency-Key";
@@ -34,7 +35,7 @@ impl Idempotent {
         self.bind_to(config, &from.key(), operation, &body.raw)
     }
 
-    /// Binds the key to somebody signed in, the operation and the body.
+    /// Binds the key to somebody signed in, the operation and these bytes.
     ///
     /// # Errors
     /// 422: the key is malformed.
@@ -51,6 +52,20 @@ impl Idempotent {
     fn bind_to(self, config: &Config, owner: &str, operation: &str, body: &[u8]) -> Answer<Option<Key>> {
         let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, body));
         Ok(key.transpose()?)
+    }
+
+    /// Binds the key to somebody signed in, the operation and the body.
+    ///
+    /// # Errors
+    /// 422: the key is malformed.
+    pub fn bind_as<T: Input>(
+        self,
+        config: &Config,
+        person: &Signed,
+        operation: &str,
+        body: &Body<T>,
+    ) -> Answer<Option<Key>> {
+        self.bind_for(config, person, operation, &body.raw)
     }
 }
 
