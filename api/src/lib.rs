@@ -35,13 +35,13 @@ fn operations() -> impl OpenApi {
         account::Accounts,
         password::Passwords,
         session::Sessions,
-        ip_block::IpBlocks,
         factor::Factors,
         passkey::Passkeys,
         device::Devices,
         verification::Verification,
         user::Users,
         staff::Staff,
+        ip_block::IpBlocks,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -49,22 +49,23 @@ fn operations() -> impl OpenApi {
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
 fn notes() -> impl Iterator<Item = &'static operation::Note> {
-    let all = [
+    [
         auth::NOTES,
         account::NOTES,
         password::NOTES,
         session::NOTES,
-        ip_block::NOTES,
         factor::NOTES,
         passkey::NOTES,
         device::NOTES,
         verification::NOTES,
         user::NOTES,
         staff::NOTES,
+        ip_block::NOTES,
         delivery::NOTES,
         webhook::NOTES,
-    ];
-    all.into_iter().flatten()
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The whole API as one endpoint.

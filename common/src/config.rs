@@ -163,10 +163,10 @@ pub struct Config {
     pub lockout: crate::limit::lockout::Config,
     /// Sessions and tokens.
     pub session: crate::session::Config,
-    /// Second factors.
-    pub factor: crate::factor::Config,
     /// Accounts.
     pub user: crate::user::Config,
+    /// Second factors.
+    pub factor: crate::factor::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
     /// Retention of jobs.
