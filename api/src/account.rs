@@ -3,11 +3,14 @@
 use chrono::{DateTime, Utc};
 use keryu_common::auth::password::{self, Password};
 use keryu_common::auth::{register, sign_in, token};
-use keryu_common::config::Config;
+use keryu_common::config::{Config, Stage};
 use keryu_common::error::{Code, invalid};
 use keryu_common::limit::lockout;
+use keryu_common::role::Permission;
 use keryu_common::session::{Method, Person};
-use keryu_common::{Context, Error, Fault, factor, idempotency, user};
+use keryu_common::{Context, Error, Fault, factor, idempotency, session, user};
+use poem::Request;
+use poem::http::{HeaderName, HeaderValue};
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
@@ -21,7 +24,7 @@ use crate::edge::idempotency::Idempotent;
 use crate::edge::limit::anonymous;
 use crate::edge::problem::{Answer, Problem};
 use crate::edge::signed::Signed;
-use crate::operation::{Created, Note, Security, Tag};
+use crate::operation::{Accepted, Created, Note, Security, Tag};
 use crate::session::TokensOut;
 
 /// What the document says of the operations here.
@@ -29,6 +32,12 @@ pub const NOTES: &[Note] = &[
     Note { operation: "register", security: Security::Anonymous, refusals: REGISTER_REFUSALS },
     Note { operation: "login", security: Security::Anonymous, refusals: LOGIN_REFUSALS },
     Note { operation: "me", security: Security::Bearer, refusals: &[] },
+    Note {
+        operation: "account_delete",
+        security: Security::Bearer,
+        refusals: &[session::STEP_UP, user::LAST_SUPERUSER],
+    },
+    Note { operation: "debug_headers", security: Security::Staff(Permission::DebugRead), refusals: &[] },
 ];
 const REGISTER_REFUSALS: &[Code] = &[
     password::OFF,
@@ -228,6 +237,54 @@ impl Example for UserOut {
     }
 }
 
+/// A deletion.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct DeletionOut {
+    /// For a person.
+    message: String,
+    /// When everything is erased; until then staff can restore the account.
+    erase_at: DateTime<Utc>,
+}
+
+impl Example for DeletionOut {
+    fn example() -> Self {
+        Self {
+            message: "Your account is deleted.".to_owned(),
+            erase_at: DateTime::from_timestamp(1_795_592_000, 0).unwrap_or_default(),
+        }
+    }
+}
+
+/// A request as the server saw it.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct HeadersOut {
+    /// The caller's address, behind trusted proxies.
+    ip_address: String,
+    /// Names and values, in the order of names; credentials redacted.
+    headers: Vec<HeaderOut>,
+}
+
+/// A header field.
+#[derive(Debug, Object)]
+pub struct HeaderOut {
+    /// In small letters.
+    name: String,
+    /// As it came; bytes that are no text are replaced.
+    value: String,
+}
+
+impl Example for HeadersOut {
+    fn example() -> Self {
+        let header = HeaderOut { name: "accept".to_owned(), value: "application/json".to_owned() };
+        Self { ip_address: "203.0.113.7".to_owned(), headers: vec![header] }
+    }
+}
+
+/// Fields that hold credentials.
+const SECRET: [&str; 5] = ["authorization", "cookie", "proxy-authorization", "x-api-key", "idempotency-key"];
+
 /// The operations.
 #[derive(Clone, Copy, Debug)]
 pub struct Accounts;
@@ -271,4 +328,45 @@ impl Accounts {
     async fn me(&self, person: Signed) -> Answer<Json<UserOut>> {
         Ok(Json(UserOut::from(&*person)))
     }
+
+    /// Delete one's own account
+    ///
+    /// Wants a fresh proof of who one is. Staff can restore it for 30 days, then it is erased.
+    #[oai(path = "/account", method = "delete", operation_id = "account_delete")]
+    async fn delete(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        person: Signed,
+    ) -> Answer<Accepted<DeletionOut>> {
+        let erase_at = user::delete_own(&ctx, &from, &person).await?;
+        Ok(Accepted(DeletionOut { message: "Your account is deleted.".to_owned(), erase_at }))
+    }
+
+    /// See one's request as the server saw it
+    ///
+    /// For staff; in development for everybody who is signed in.
+    #[oai(path = "/debug/headers", method = "get", operation_id = "debug_headers")]
+    async fn headers(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        person: Signed,
+        request: &Request,
+    ) -> Answer<Json<HeadersOut>> {
+        if ctx.config.stage == Stage::Production {
+            person.may(Permission::DebugRead)?;
+        }
+        let mut headers: Vec<HeaderOut> = request.headers().iter().map(header).collect();
+        headers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Json(HeadersOut { ip_address: from.ip.to_string(), headers }))
+    }
+}
+
+fn header((name, value): (&HeaderName, &HeaderValue)) -> HeaderOut {
+    let value = match SECRET.contains(&name.as_str()) {
+        true => "[redacted]".to_owned(),
+        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+    };
+    HeaderOut { name: name.as_str().to_owned(), value }
 }

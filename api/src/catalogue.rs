@@ -74,6 +74,7 @@ a header field), `code`, `detail`.
 | `field.choice` | not one of the values named |
 | `field.format` | not of the form wanted |
 | `field.length` | too short or too long |
+| `field.characters` | characters that are not allowed there |
 | `field.range` | too small or too large |
 | `field.invalid` | another rule of the schema does not hold |
 | `identifier.empty`, `identifier.too_long`, `identifier.control`, `identifier.email`, `identifier.phone` | no phone number or e-mail address that can be reached |

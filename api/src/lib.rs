@@ -15,6 +15,8 @@ pub mod operation;
 pub mod passkey;
 pub mod password;
 pub mod session;
+pub mod staff;
+pub mod user;
 pub mod verification;
 pub mod webhook;
 
@@ -33,11 +35,13 @@ fn operations() -> impl OpenApi {
         account::Accounts,
         password::Passwords,
         session::Sessions,
-        ip_block::IpBlocks,
         factor::Factors,
         passkey::Passkeys,
         device::Devices,
         verification::Verification,
+        user::Users,
+        staff::Staff,
+        ip_block::IpBlocks,
         delivery::Deliveries,
         webhook::Webhooks,
     )
@@ -50,11 +54,13 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
         account::NOTES,
         password::NOTES,
         session::NOTES,
-        ip_block::NOTES,
         factor::NOTES,
         passkey::NOTES,
         device::NOTES,
         verification::NOTES,
+        user::NOTES,
+        staff::NOTES,
+        ip_block::NOTES,
         delivery::NOTES,
         webhook::NOTES,
     ]

@@ -59,15 +59,39 @@ pub struct Line<'a> {
     pub at: DateTime<Utc>,
 }
 
+/// What changed.
+#[derive(Debug, Default)]
+pub struct Values {
+    /// Before; nothing that identifies a person.
+    pub old: Value,
+    /// After.
+    pub new: Value,
+    /// What identifies a person, before and after, sealed under that person's key.
+    pub sealed: Option<Vec<u8>>,
+}
+
 /// Writes a line with the caller's transaction.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn note(tx: &mut sqlx::PgConnection, line: Line<'_>) -> Result<(), sqlx::Error> {
+    note_change(tx, line, Values::default()).await
+}
+
+/// Writes a line and what changed with the caller's transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_change(
+    tx: &mut sqlx::PgConnection,
+    line: Line<'_>,
+    values: Values,
+) -> Result<(), sqlx::Error> {
+    let some = |value: Value| if value.is_null() { None } else { Some(value) };
     sqlx::query!(
         "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, session_id, details,
-                            ip_address, user_agent, request_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                            old_values, new_values, sealed, ip_address, user_agent, request_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         crate::id::ordered(line.at),
         line.at,
         line.action,
@@ -76,6 +100,9 @@ pub async fn note(tx: &mut sqlx::PgConnection, line: Line<'_>) -> Result<(), sql
         line.actor,
         line.session_id,
         line.details,
+        some(values.old),
+        some(values.new),
+        values.sealed,
         line.client.ip.to_string(),
         line.client.user_agent,
         line.client.request_id,

@@ -163,6 +163,8 @@ pub struct Config {
     pub lockout: crate::limit::lockout::Config,
     /// Sessions and tokens.
     pub session: crate::session::Config,
+    /// Accounts.
+    pub user: crate::user::Config,
     /// Second factors.
     pub factor: crate::factor::Config,
     /// Mail and SMS.
@@ -203,6 +205,7 @@ impl Config {
             password: crate::auth::password::Config::read(source, stage),
             lockout: crate::limit::lockout::Config::read(source),
             session: crate::session::Config::read(source),
+            user: crate::user::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
             job: crate::job::Config::read(source),
         };

@@ -94,7 +94,7 @@ pub struct Refusal {
     /// Every fault found in the input, at once.
     pub faults: Vec<Fault>,
     /// Extension members of this problem (RFC 9457, section 3.2), such as a token to go on with.
-    pub more: Option<serde_json::Map<String, serde_json::Value>>,
+    pub more: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
 impl Refusal {

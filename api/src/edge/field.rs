@@ -10,6 +10,7 @@ use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
 use keryu_common::ip_block;
+use keryu_common::user::identifier::is_hidden;
 use keryu_common::user::{Identifier, Username};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
@@ -29,6 +30,47 @@ impl IdentifierIn {
     }
 }
 
+/// An e-mail address as typed.
+#[derive(Debug)]
+pub struct EmailIn(pub String);
+
+impl EmailIn {
+    const FORMAT: &'static str = "email-address";
+
+    /// The normalised form.
+    pub fn parse(&self) -> Option<Identifier> {
+        email(&self.0).ok()
+    }
+}
+
+/// A phone number as typed.
+#[derive(Debug)]
+pub struct PhoneIn(pub String);
+
+impl PhoneIn {
+    const FORMAT: &'static str = "phone-number";
+
+    /// The normalised form.
+    pub fn parse(&self, config: &Config) -> Option<Identifier> {
+        phone(&self.0, config.default_region.as_deref()).ok()
+    }
+}
+
+fn email(text: &str) -> Result<Identifier, (&'static str, &'static str)> {
+    match Identifier::parse(text, None) {
+        Ok(email @ Identifier::Email(_)) => Ok(email),
+        Err(fault) if text.contains('@') => Err(fault),
+        _ => Err(("identifier.email", "This is not an e-mail address.")),
+    }
+}
+
+fn phone(text: &str, region: Option<&str>) -> Result<Identifier, (&'static str, &'static str)> {
+    match Identifier::parse(text, region) {
+        Ok(Identifier::Email(_)) => Err(("identifier.phone", "This is not a phone number.")),
+        other => other,
+    }
+}
+
 /// A username as typed.
 #[derive(Debug)]
 pub struct UsernameIn(pub String);
@@ -40,6 +82,54 @@ impl UsernameIn {
     pub fn parse(&self) -> Option<Username> {
         Username::parse(&self.0).ok()
     }
+}
+
+/// A line of text as typed: 1 to 100 characters, none of them hidden.
+#[derive(Debug, Clone)]
+pub struct LineIn(pub String);
+
+impl LineIn {
+    const FORMAT: &'static str = "line";
+
+    /// Trimmed.
+    pub fn parse(&self) -> Option<String> {
+        line(&self.0).ok()
+    }
+}
+
+/// A national id as typed: 4 to 32 letters, digits, dashes, slashes and spaces.
+#[derive(Debug, Clone)]
+pub struct NationalIdIn(pub String);
+
+impl NationalIdIn {
+    const FORMAT: &'static str = "national-id";
+
+    /// In capitals, without spaces.
+    pub fn parse(&self) -> Option<String> {
+        national_id(&self.0).ok()
+    }
+}
+
+fn line(text: &str) -> Result<String, (&'static str, &'static str)> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 100 {
+        return Err(("field.length", "1 to 100 characters."));
+    }
+    if text.chars().any(is_hidden) {
+        return Err(("field.characters", "It holds characters that cannot be seen."));
+    }
+    Ok(text.to_owned())
+}
+
+fn national_id(text: &str) -> Result<String, (&'static str, &'static str)> {
+    let text: String = text.chars().filter(|c| *c != ' ').flat_map(char::to_uppercase).collect();
+    if !(4..=32).contains(&text.chars().count()) {
+        return Err(("field.length", "4 to 32 characters."));
+    }
+    if !text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '/')) {
+        return Err(("field.characters", "Letters, digits, dashes and slashes."));
+    }
+    Ok(text)
 }
 
 /// What somebody says to be at a sign-in: an identifier or a username.
@@ -154,6 +244,10 @@ formatted!(
     "3 to 30 letters, digits, dots, underscores and dashes, a letter first; letters of one script."
 );
 
+formatted!(EmailIn, "An e-mail address.");
+formatted!(PhoneIn, "A phone number (E.164, or national where a default region is set).");
+formatted!(LineIn, "1 to 100 characters, none of them hidden.");
+formatted!(NationalIdIn, "4 to 32 letters, digits, dashes, slashes and spaces.");
 formatted!(NameIn, "A phone number, an e-mail address or a username.");
 formatted!(
     NewPasswordIn,
@@ -165,12 +259,17 @@ formatted!(NetworkIn, "An address or a network: 203.0.113.7, 203.0.113.0/24, 200
 /// Every format a schema may name.
 pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> ValidationOptions<'i> {
     let region = config.default_region.clone();
+    let same = region.clone();
     let (of_name, least) = (region.clone(), config.password.least);
     options
         .with_format(NameIn::FORMAT, move |text: &str| NameIn::read(text, of_name.as_deref()).is_ok())
         .with_format(NewPasswordIn::FORMAT, move |text: &str| Password::choose(text, least).is_ok())
         .with_format(NetworkIn::FORMAT, |text: &str| ip_block::parse(text).is_some())
         .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
+        .with_format(EmailIn::FORMAT, |text: &str| email(text).is_ok())
+        .with_format(PhoneIn::FORMAT, move |text: &str| phone(text, same.as_deref()).is_ok())
+        .with_format(LineIn::FORMAT, |text: &str| line(text).is_ok())
+        .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
@@ -178,26 +277,24 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         })
 }
 
+const OTHER: (&str, &str) = ("field.format", "This is not of the form wanted.");
+
 /// What is wrong with a text that is not of this format.
 pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'static str) {
     match format {
-        IdentifierIn::FORMAT => Identifier::parse(text, config.default_region.as_deref())
-            .err()
-            .unwrap_or(("field.format", "This is not of the form wanted.")),
-        UsernameIn::FORMAT => {
-            Username::parse(text).err().unwrap_or(("field.format", "This is not of the form wanted."))
+        EmailIn::FORMAT => email(text).err().unwrap_or(OTHER),
+        PhoneIn::FORMAT => phone(text, config.default_region.as_deref()).err().unwrap_or(OTHER),
+        IdentifierIn::FORMAT => {
+            Identifier::parse(text, config.default_region.as_deref()).err().unwrap_or(OTHER)
         }
-        NameIn::FORMAT => {
-            let read = NameIn::read(text, config.default_region.as_deref());
-            read.err().unwrap_or(("field.format", "This is not of the form wanted."))
-        }
-        NewPasswordIn::FORMAT => {
-            let chosen = Password::choose(text, config.password.least);
-            chosen.err().unwrap_or(("field.format", "This is not of the form wanted."))
-        }
+        LineIn::FORMAT => line(text).err().unwrap_or(OTHER),
+        NationalIdIn::FORMAT => national_id(text).err().unwrap_or(OTHER),
+        UsernameIn::FORMAT => Username::parse(text).err().unwrap_or(OTHER),
+        NameIn::FORMAT => NameIn::read(text, config.default_region.as_deref()).err().unwrap_or(OTHER),
+        NewPasswordIn::FORMAT => Password::choose(text, config.password.least).err().unwrap_or(OTHER),
         NetworkIn::FORMAT => ("network.format", "This is neither an address nor a network."),
         BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         "uuid" => ("field.format", "This is not a UUID."),
-        _ => ("field.format", "This is not of the form wanted."),
+        _ => OTHER,
     }
 }

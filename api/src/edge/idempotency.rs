@@ -12,6 +12,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use super::body::{Body, Input};
 use super::client::Caller;
 use super::problem::{Answer, Problem};
+use super::signed::Signed;
 
 /// The name of the field.
 pub const FIELD: &str = "Idempotency-Key";
@@ -50,6 +51,24 @@ impl Idempotent {
 
     fn bind_to(self, config: &Config, owner: &str, operation: &str, body: &[u8]) -> Answer<Option<Key>> {
         let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, body));
+        Ok(key.transpose()?)
+    }
+}
+
+impl Idempotent {
+    /// Binds the key to somebody signed in, the operation and the body.
+    ///
+    /// # Errors
+    /// 422: the key is malformed.
+    pub fn bind_as<T: Input>(
+        self,
+        config: &Config,
+        person: &Signed,
+        operation: &str,
+        body: &Body<T>,
+    ) -> Answer<Option<Key>> {
+        let owner = person.user_id().to_string();
+        let key = self.0.map(|given| Key::bind(&config.keys, &given, &owner, operation, &body.raw));
         Ok(key.transpose()?)
     }
 }

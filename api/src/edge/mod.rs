@@ -16,6 +16,7 @@ pub mod report;
 pub mod route;
 pub mod secure;
 pub mod signed;
+pub mod version;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

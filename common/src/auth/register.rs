@@ -7,6 +7,8 @@ use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::idempotency::{self, Begun};
+use crate::job::Queue;
+use crate::notify::{self, Facts, Message, Told};
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::{self, Identifier, NewPerson, Username};
 
@@ -60,6 +62,7 @@ pub async fn register(
     // dropped with the transaction, a token can be used again with another name
     token::consume(&mut tx, now, &ask.verification_token, &[Purpose::Register], &ask.identifier, None)
         .await?;
+    let facts = Facts { username: Some(ask.username.as_str().to_owned()), ..Facts::at(now) };
     let person = NewPerson {
         referral_code: ask.referral_code,
         verified: true,
@@ -67,6 +70,8 @@ pub async fn register(
         ..NewPerson::of(ask.username, ask.identifier)
     };
     let user_id = user::create(&mut tx, ctx, client, person).await?;
+    let told = Told { user_id, message: Message::Welcome, facts };
+    notify::tell(&mut tx, ctx, client, &told).await?;
     let sign_in = SignIn { user_id, methods: &[Method::Otp], device_token: None };
     let tokens = session::open(&mut tx, ctx, client, sign_in).await?;
     if let Some(key) = key {
@@ -74,5 +79,6 @@ pub async fn register(
         idempotency::finish(&mut tx, key, &outcome).await?;
     }
     tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
     Ok(tokens)
 }

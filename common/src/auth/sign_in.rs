@@ -7,6 +7,7 @@ use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Code, Result};
 use crate::factor::challenge::demand;
+use crate::job::Queue;
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::{self, Identifier};
 
@@ -60,5 +61,6 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
         SignIn { user_id: found.user_id, methods: &[Method::Otp], device_token: ask.device_token.as_deref() };
     let tokens = session::open(&mut tx, ctx, client, sign_in).await?;
     tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
     Ok(tokens)
 }

@@ -12,6 +12,7 @@ use super::{Method, Tokens, access, after, key, store};
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
 use crate::error::Result;
+use crate::notify::{self, Facts, Message, Told};
 use crate::{id, secret};
 
 /// How long a device is known without a sign-in.
@@ -29,7 +30,7 @@ pub struct SignIn<'a> {
 }
 
 /// Opens a session with the caller's transaction: session row, last sign-in, device, audit line. A first
-/// sign-in from a device unknown so far is told to the owner.
+/// sign-in from a device unknown so far is told to the owner; the caller wakes the default queue.
 ///
 /// # Errors
 /// The account is not active (`account.suspended` and the like), or the database does not answer.
@@ -68,6 +69,11 @@ pub async fn open(
         "methods": methods, "known_device": opened.known, "first": opened.before.is_none(),
     });
     note(tx, client, sign_in.user_id, session_id, details, now).await?;
+    if !opened.known && opened.before.is_some() {
+        let told =
+            Told { user_id: sign_in.user_id, message: Message::NewDevice, facts: Facts::of(client, now) };
+        notify::tell(tx, ctx, client, &told).await?;
+    }
     let (keys, at) = key::signer(ctx).await?;
     let subject = (sign_in.user_id, session_id);
     let access_token = access::sign(&ctx.config, &keys[at], now, subject, &opened.role)?;

@@ -21,6 +21,8 @@ use crate::batch::Batcher;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Refusal, Result};
+use crate::job::Queue;
+use crate::notify::{self, Facts, Message, Told};
 use crate::secret::{self, sha256};
 use crate::user::Status;
 
@@ -256,7 +258,11 @@ async fn end_family(
             at: now,
         };
         audit::note(&mut tx, line).await?;
+        let facts = Facts::of(client, now);
+        let told = Told { user_id: session.user_id, message: Message::TokenReuse, facts };
+        notify::tell(&mut tx, ctx, client, &told).await?;
     }
     tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
     Ok(())
 }

@@ -4,11 +4,15 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::record::Record;
 use super::store::{self, NewUser};
-use super::{IDENTIFIER_TAKEN, Identifier, REFERRAL_UNKNOWN, USERNAME_TAKEN, Username};
+use super::{IDENTIFIER_NEEDED, IDENTIFIER_TAKEN, Identifier, REFERRAL_UNKNOWN, USERNAME_TAKEN, Username};
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::idempotency::{self, Begun};
+use crate::role::Permission;
+use crate::session::Person;
 use crate::{id, seal, secret};
 
 /// A person to be.
@@ -20,6 +24,10 @@ pub struct NewPerson {
     pub identifiers: Vec<Identifier>,
     /// Whether these are proved.
     pub verified: bool,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
     /// Whose referral code was named.
     pub referral_code: Option<String>,
     /// Argon2id, PHC string form.
@@ -45,6 +53,8 @@ impl NewPerson {
             username,
             identifiers: vec![identifier],
             verified: false,
+            first_name: None,
+            last_name: None,
             referral_code: None,
             password: None,
             role: "member".to_owned(),
@@ -87,6 +97,8 @@ pub async fn create(
         phone_verified_at: proved(&phone_number),
         email,
         phone_number,
+        first_name: person.first_name,
+        last_name: person.last_name,
         language: client.language.clone(),
         role: person.role,
         is_superuser: person.is_superuser,
@@ -115,6 +127,41 @@ pub async fn create(
     };
     audit::note(tx, line).await?;
     Ok(user_id)
+}
+
+/// Makes an account for somebody else, as staff. Its identifiers are not proved: who proves one has it.
+///
+/// # Errors
+/// `auth.forbidden`, `user.identifier_needed`, `user.username_taken`, and the refusals of
+/// [`idempotency::begin`].
+pub async fn add(
+    ctx: &Context,
+    client: &Client,
+    staff: &Person,
+    person: NewPerson,
+    key: Option<&idempotency::Key>,
+) -> Result<Record> {
+    staff.may(Permission::UsersWrite)?;
+    if person.identifiers.is_empty() {
+        return Err(IDENTIFIER_NEEDED.refuse("Give a phone number or an e-mail address.").into());
+    }
+    let gone = || Error::internal("the user is gone");
+    let mut tx = ctx.db.begin().await?;
+    if let Some(key) = key
+        && let Begun::Replay(outcome) = idempotency::begin(&mut tx, ctx.now(), key).await?
+    {
+        let user_id: Uuid = serde_json::from_slice(&outcome).map_err(Error::internal)?;
+        return store::find(&mut *tx, user_id).await?.ok_or_else(gone);
+    }
+    let person = NewPerson { actor: Some(staff.user_id()), ..person };
+    let user_id = create(&mut tx, ctx, client, person).await?;
+    if let Some(key) = key {
+        let outcome = serde_json::to_vec(&user_id).map_err(Error::internal)?;
+        idempotency::finish(&mut tx, key, &outcome).await?;
+    }
+    let record = store::find(&mut *tx, user_id).await?.ok_or_else(gone)?;
+    tx.commit().await?;
+    Ok(record)
 }
 
 /// Eight letters and digits of Crockford's base 32: nothing that is misread.

@@ -1,7 +1,13 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
+mod audit;
+mod config;
 mod create;
+pub mod edit;
+pub mod erase;
 pub mod identifier;
+mod record;
+mod status;
 mod store;
 pub mod username;
 pub mod verification;
@@ -11,8 +17,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-pub use create::{NewPerson, create};
+pub use config::Config;
+pub use create::{NewPerson, add, create};
+pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
+pub use record::{Filter, Page, Record, Row, list, show};
+pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
 pub use store::Found;
 pub use username::Username;
 
@@ -66,9 +76,57 @@ pub const DELETED: Code = Code {
     title: "The account is deleted",
     advice: "Staff can restore it until it is erased.",
 };
+/// Somebody changed the record since it was read.
+pub const CHANGED: Code = Code {
+    code: "user.changed",
+    status: 412,
+    title: "The record has changed",
+    advice: "Read it again, and send the change with its new `ETag`.",
+};
+/// One of them stays.
+pub const IDENTIFIER_NEEDED: Code = Code {
+    code: "user.identifier_needed",
+    status: 422,
+    title: "An account keeps a phone number or an e-mail address",
+    advice: "Set the other one before you clear this one.",
+};
+/// Not to one's own account.
+pub const SELF: Code = Code {
+    code: "user.self",
+    status: 409,
+    title: "Not to your own account",
+    advice: "Ask another member of staff.",
+};
+/// Nobody would be left.
+pub const LAST_SUPERUSER: Code = Code {
+    code: "user.last_superuser",
+    status: 409,
+    title: "The last superuser stays",
+    advice: "Make another superuser first.",
+};
+/// There is nothing to restore.
+pub const NOT_DELETED: Code = Code {
+    code: "user.not_deleted",
+    status: 409,
+    title: "The account is not deleted",
+    advice: "Set its status instead.",
+};
 /// All refusals of this slice.
-pub const CODES: &[Code] =
-    &[IDENTIFIER_TAKEN, USERNAME_TAKEN, REFERRAL_UNKNOWN, NOT_FOUND, INACTIVE, SUSPENDED, BANNED, DELETED];
+pub const CODES: &[Code] = &[
+    CHANGED,
+    IDENTIFIER_NEEDED,
+    SELF,
+    LAST_SUPERUSER,
+    NOT_DELETED,
+    IDENTIFIER_TAKEN,
+    USERNAME_TAKEN,
+    REFERRAL_UNKNOWN,
+    NOT_FOUND,
+    INACTIVE,
+    SUSPENDED,
+    BANNED,
+    DELETED,
+];
 
 /// Whether somebody may sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]

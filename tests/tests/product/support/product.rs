@@ -159,6 +159,29 @@ impl Product {
         verified["verification_token"].as_str().expect("verification_token").to_owned()
     }
 
+    /// As [`Product::prove`], by somebody signed in.
+    pub async fn prove_as(&self, identifier: &str, purpose: &str, tokens: &Value) -> String {
+        let ask = json!({ "identifier": identifier, "purpose": purpose });
+        let (status, issued) = self.call(Method::POST, "/api/auth/otp/request", &ask, tokens).await;
+        assert_eq!(status, 202, "{issued}");
+        self.drain().await;
+        let normal = keryu_common::user::Identifier::parse(identifier, Some("KE")).expect(identifier);
+        let code = self.code_for(normal.as_str()).await.expect("a code");
+        let proof = json!({ "identifier": identifier, "purpose": purpose, "otp": code,
+                            "challenge_id": issued["challenge_id"] });
+        let (status, verified) = self.call(Method::POST, "/api/auth/otp/verify", &proof, tokens).await;
+        assert_eq!(status, 200, "{verified}");
+        verified["verification_token"].as_str().expect("verification_token").to_owned()
+    }
+
+    /// The next tokens of a session.
+    pub async fn refreshed(&self, tokens: &Value) -> Value {
+        let body = json!({ "refresh_token": tokens["refresh_token"] });
+        let (status, next) = self.post("/api/auth/refresh", body).await;
+        assert_eq!(status, 200, "{next}");
+        next
+    }
+
     /// Registers somebody by code: the tokens.
     pub async fn register(&self, identifier: &str, username: &str) -> Value {
         let token = self.prove(identifier, "register").await;
@@ -194,7 +217,8 @@ impl Product {
 
     /// The code in the newest letter to somebody.
     pub async fn code_for(&self, to: &str) -> Option<String> {
-        let letter = self.letters().await.into_iter().find(|letter| letter["to"] == to)?;
+        let letters = self.letters().await.into_iter();
+        let letter = letters.into_iter().find(|letter| letter["to"] == to && letter["kind"] == "otp_code")?;
         digits(letter["text"].as_str()?)
     }
 

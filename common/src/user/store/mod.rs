@@ -6,6 +6,12 @@ use uuid::Uuid;
 
 use super::{Identifier, Status};
 
+mod erase;
+mod record;
+
+pub use erase::*;
+pub use record::*;
+
 type Sql<T> = Result<T, sqlx::Error>;
 
 /// A person to insert.
@@ -16,6 +22,8 @@ pub struct NewUser {
     pub skeleton: String,
     pub email: Option<String>,
     pub phone_number: Option<String>,
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
     pub email_verified_at: Option<DateTime<Utc>>,
     pub phone_verified_at: Option<DateTime<Utc>>,
     pub language: String,
@@ -34,8 +42,8 @@ pub async fn insert(tx: &mut PgConnection, new: &NewUser, now: DateTime<Utc>) ->
         r#"WITH person AS (
                INSERT INTO users (user_id, username, username_skeleton, email, phone_number, email_verified_at,
                                   phone_verified_at, language, role, is_superuser, referral_code, referred_by,
-                                  created_at, updated_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $15, $15)
+                                  first_name, last_name, created_at, updated_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $16, $17, $15, $15)
                ON CONFLICT DO NOTHING RETURNING user_id
            ), key AS (
                INSERT INTO user_keys (user_id, sealed) SELECT user_id, $13 FROM person
@@ -61,6 +69,8 @@ pub async fn insert(tx: &mut PgConnection, new: &NewUser, now: DateTime<Utc>) ->
         new.key,
         new.password,
         now,
+        new.first_name,
+        new.last_name,
     )
     .fetch_optional(tx)
     .await?;

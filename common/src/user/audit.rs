@@ -1,0 +1,85 @@
+//! Audit lines about people: what identifies a person is sealed under that person's own key, so that
+//! erasing the key erases it from the lines too.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::store;
+use crate::audit::{self, Client, Line, Values};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::seal;
+use crate::session::Person;
+
+/// Fields that identify a person.
+const IDENTIFYING: [&str; 8] =
+    ["username", "email", "phone_number", "first_name", "last_name", "national_id", "address", "gender"];
+
+/// A record before and after.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub old: Value,
+    pub new: Value,
+}
+
+/// A line about what somebody signed in does to an account.
+pub(super) fn line<'a>(
+    client: &'a Client,
+    person: &Person,
+    user_id: Uuid,
+    action: &'static str,
+    details: Value,
+    at: DateTime<Utc>,
+) -> Line<'a> {
+    Line {
+        action,
+        entity_type: "user",
+        entity_id: user_id.to_string(),
+        actor: Some(person.user_id()),
+        session_id: Some(person.session_id),
+        details,
+        client,
+        at,
+    }
+}
+
+/// Writes a line with what changed: only the fields that did, what identifies the person sealed.
+pub(super) async fn note_change(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    line: Line<'_>,
+    user_id: Uuid,
+    change: Changed,
+) -> Result<()> {
+    let (mut old, mut new, mut sealed) = (Map::new(), Map::new(), Map::new());
+    for (name, value) in change.new.as_object().into_iter().flatten() {
+        let before = change.old.get(name).cloned().unwrap_or(Value::Null);
+        if before == *value {
+            continue;
+        }
+        if IDENTIFYING.contains(&name.as_str()) {
+            sealed.insert(name.clone(), serde_json::json!({ "old": before, "new": value }));
+        } else {
+            old.insert(name.clone(), before);
+            new.insert(name.clone(), value.clone());
+        }
+    }
+    let sealed = match sealed.is_empty() {
+        true => None,
+        false => {
+            let text = serde_json::to_vec(&sealed).map_err(Error::internal)?;
+            Some(seal::seal_with(&key(tx, ctx, user_id).await?, b"audit", &text)?)
+        }
+    };
+    Ok(audit::note_change(tx, line, Values { old: old.into(), new: new.into(), sealed }).await?)
+}
+
+/// The person's own key.
+async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
+    let sealed = store::find_key(tx, user_id).await?;
+    let key = seal::open(&ctx.config.keys, "user_key", user_id.as_bytes(), &sealed);
+    key.and_then(|key| key.try_into().ok())
+        .ok_or_else(|| Error::internal("KERYU_SECRET_KEY no longer holds what seals this person's key"))
+}

@@ -1,0 +1,145 @@
+//! Erasing people for good, once the grace time of their deletion is over: a schedule asks for one job a
+//! person, and each erases in one transaction. What a table keeps of a person, and how it goes, is said in
+//! [`COVERED`]; a test fails when a column that could name somebody is not there.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::store;
+use crate::context::Context;
+use crate::error::Result;
+use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
+use crate::secret;
+
+/// How what a column keeps of a person goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With the row of the person that it refers to.
+    Cascade,
+    /// Deleted by [`EraseAccount`].
+    Deleted,
+    /// Emptied by [`EraseAccount`].
+    Blanked,
+    /// Kept under an id that leads nowhere any more, or as a keyed hash.
+    Pseudonym,
+}
+
+/// Every column that could name a person, by table.
+pub const COVERED: &[(&str, &str, Way)] = &[
+    ("users", "user_id", Way::Deleted),
+    ("users", "referred_by", Way::Blanked),
+    ("users", "last_login_ip", Way::Deleted),
+    ("user_keys", "user_id", Way::Cascade),
+    ("profiles", "user_id", Way::Cascade),
+    ("passwords", "user_id", Way::Cascade),
+    ("sessions", "user_id", Way::Cascade),
+    ("sessions", "ip_address", Way::Cascade),
+    ("sessions", "user_agent", Way::Cascade),
+    ("mfa_challenges", "user_id", Way::Cascade),
+    ("totp_factors", "user_id", Way::Cascade),
+    ("recovery_codes", "user_id", Way::Cascade),
+    ("passkeys", "user_id", Way::Cascade),
+    ("passkey_challenges", "user_id", Way::Cascade),
+    ("device_tokens", "user_id", Way::Cascade),
+    ("devices", "user_id", Way::Cascade),
+    ("challenges", "user_id", Way::Deleted),
+    ("challenges", "identifier", Way::Deleted),
+    ("challenges", "client", Way::Deleted),
+    ("verification_tokens", "user_id", Way::Deleted),
+    ("verification_tokens", "identifier", Way::Deleted),
+    ("identifier_budgets", "identifier_hash", Way::Deleted),
+    ("wrong_tries", "identifier_hash", Way::Deleted),
+    ("wrong_tries", "client", Way::Deleted),
+    ("login_failures", "subject_hash", Way::Pseudonym),
+    ("deliveries", "user_id", Way::Deleted),
+    ("deliveries", "recipient", Way::Deleted),
+    ("audit", "actor", Way::Pseudonym),
+    ("audit", "entity_id", Way::Pseudonym),
+    ("audit", "ip_address", Way::Blanked),
+    ("audit", "user_agent", Way::Blanked),
+    ("api_keys", "created_by", Way::Pseudonym),
+    ("ip_blocks", "created_by", Way::Pseudonym),
+];
+
+/// Asks for the erasures that are due.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct EraseDue {}
+
+impl Job for EraseDue {
+    const KIND: &'static str = "user.erase_due";
+    const QUEUE: Queue = Queue::Low;
+    const MAX_ATTEMPTS: i16 = 10;
+
+    async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
+        match ask(ctx).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+async fn ask(ctx: &Context) -> Result<()> {
+    const BATCH: i64 = 500;
+    let now = ctx.now();
+    let mut after = Uuid::nil();
+    loop {
+        let mut tx = ctx.db.begin().await?;
+        let due = store::list_erasures(&mut tx, now, after, BATCH).await?;
+        for user_id in &due {
+            let terms = Terms { unique_key: Some(format!("user.erase:{user_id}")), ..Terms::default() };
+            job::enqueue(&mut tx, now, &EraseAccount { user_id: *user_id }, terms).await?;
+        }
+        tx.commit().await?;
+        match due.last() {
+            Some(last) if due.len() == BATCH as usize => after = *last,
+            _ => break,
+        }
+    }
+    ctx.wake.queue(Queue::Bulk);
+    Ok(())
+}
+
+/// Erases one person. A second run finds nobody and is done.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct EraseAccount {
+    /// Who.
+    pub user_id: Uuid,
+}
+
+impl Job for EraseAccount {
+    const KIND: &'static str = "user.erase_account";
+    const QUEUE: Queue = Queue::Bulk;
+    const MAX_ATTEMPTS: i16 = 20;
+
+    async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
+        match erase(ctx, self.user_id, ctx.now()).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
+    let mut tx = ctx.db.begin().await?;
+    // restored meanwhile, or erased before
+    let Some(person) = store::lock_erasure(&mut tx, user_id, now).await? else { return Ok(()) };
+    let identifiers: Vec<String> = [person.email, person.phone_number].into_iter().flatten().collect();
+    let hashes: Vec<Vec<u8>> = identifiers
+        .iter()
+        .flat_map(|text| {
+            let all = ctx.config.keys.derive_all("identifier");
+            all.map(|(_, key)| key.mac(&[text.as_bytes()]).to_vec()).collect::<Vec<_>>()
+        })
+        .collect();
+    store::delete_counters(&mut tx, &hashes).await?;
+    store::delete_codes(&mut tx, user_id, &identifiers).await?;
+    store::delete_deliveries(&mut tx, user_id, &identifiers).await?;
+    store::set_referrals_blank(&mut tx, user_id).await?;
+    let names: Vec<String> = hashes.iter().map(|hash| secret::hex(hash)).collect();
+    store::set_audit_blank(&mut tx, user_id, &names).await?;
+    store::delete(&mut tx, user_id).await?;
+    store::insert_erased(&mut tx, user_id, now).await?;
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Records of people, read: one, for its owner, staff and services; many, for staff.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::audit::line;
+use super::{NOT_FOUND, Status, store};
+use crate::audit::{self, Client, Line};
+use crate::context::Context;
+use crate::error::Result;
+use crate::role::Permission;
+use crate::seal;
+use crate::session::Person;
+
+/// Everything of a person's account.
+#[derive(Clone)]
+pub struct Record {
+    /// Which.
+    pub user_id: Uuid,
+    /// As chosen.
+    pub username: String,
+    /// Normalised.
+    pub email: Option<String>,
+    /// E.164.
+    pub phone_number: Option<String>,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// As the person says.
+    pub gender: Option<String>,
+    /// Of the person.
+    pub address: Option<String>,
+    pub(super) national_id_sealed: Option<Vec<u8>>,
+    /// Whether they may sign in.
+    pub status: Status,
+    /// Why, where staff said so.
+    pub status_reason: Option<String>,
+    /// `member`, ...
+    pub role: String,
+    /// How high the role stands.
+    pub rank: i16,
+    /// Whether the role is one of staff.
+    pub is_staff: bool,
+    /// Above all roles.
+    pub is_superuser: bool,
+    /// For others to name.
+    pub referral_code: Option<String>,
+    /// Who invited.
+    pub referred_by: Option<Uuid>,
+    /// With which they registered, if by one.
+    pub social_provider: Option<String>,
+    /// When they last signed in.
+    pub last_login_at: Option<DateTime<Utc>>,
+    /// From where.
+    pub last_login_ip: Option<String>,
+    /// In which browser or app.
+    pub last_login_device: Option<String>,
+    /// When they last did something.
+    pub last_activity_at: Option<DateTime<Utc>>,
+    /// When the e-mail address was proved.
+    pub email_verified_at: Option<DateTime<Utc>>,
+    /// When the phone number was proved.
+    pub phone_verified_at: Option<DateTime<Utc>>,
+    /// When it was deleted.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// When it will be erased.
+    pub erase_at: Option<DateTime<Utc>>,
+    /// When they joined.
+    pub created_at: DateTime<Utc>,
+    /// When the record last changed: its version.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+impl Record {
+    /// The national id, but for all save its last three characters.
+    pub fn masked_national_id(&self, ctx: &Context) -> Option<String> {
+        let sealed = self.national_id_sealed.as_ref()?;
+        let text = seal::open(&ctx.config.keys, "national_id", self.user_id.as_bytes(), sealed)?;
+        let text: Vec<char> = String::from_utf8(text).ok()?.chars().collect();
+        let tail: String = text.iter().skip(text.len().saturating_sub(3)).collect();
+        Some(format!("***{tail}"))
+    }
+}
+
+/// A person's record, for its owner or staff with the right; a look by staff leaves an audit line.
+///
+/// # Errors
+/// `user.not_found`: also for those who may not know, so that ids tell nothing.
+pub async fn show(ctx: &Context, client: &Client, person: &Person, user_id: Uuid) -> Result<Record> {
+    if person.user_id() != user_id && !person.has(Permission::UsersRead) {
+        return Err(NOT_FOUND.refuse("There is no such user.").into());
+    }
+    let record = store::find(&ctx.db, user_id).await?;
+    let record = record.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
+    if person.user_id() != user_id {
+        let mut tx = ctx.db.begin().await?;
+        audit::note(&mut tx, line(client, person, user_id, "user.read", json!({}), ctx.now())).await?;
+        tx.commit().await?;
+    }
+    Ok(record)
+}
+
+/// Which people.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// None: all, deleted ones too.
+    pub status: Option<Status>,
+    /// The beginning of a username, an address or a number.
+    pub search: Option<String>,
+}
+
+/// A page of people.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Newest first.
+    pub items: Vec<Row>,
+    /// How many there are in all.
+    pub total: i64,
+    /// Whether that is exact; above 10,000 it is an estimate.
+    pub total_is_exact: bool,
+}
+
+/// A person in a list.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which.
+    pub user_id: Uuid,
+    /// As chosen.
+    pub username: String,
+    /// Whether they may sign in.
+    pub status: Status,
+    /// When they joined.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Totals are counted up to here.
+const EXACT: i64 = 10_000;
+
+/// A page of people, newest first; `page` counts from 1. Leaves one audit line with the filter.
+///
+/// # Errors
+/// `auth.forbidden`.
+pub async fn list(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    filter: &Filter,
+    page: i64,
+    page_size: i64,
+) -> Result<Page> {
+    person.may(Permission::UsersRead)?;
+    let skip = (page - 1).saturating_mul(page_size);
+    let (items, counted) = match &filter.search {
+        None => {
+            let items = store::list(&ctx.db, filter.status, page_size, skip).await?;
+            (items, store::count(&ctx.db, filter.status, EXACT + 1).await?)
+        }
+        Some(text) => {
+            let pattern = prefix(text);
+            let items = store::search(&ctx.db, &pattern, filter.status, page_size, skip).await?;
+            (items, store::count_search(&ctx.db, &pattern, filter.status, EXACT + 1).await?)
+        }
+    };
+    let total_is_exact = counted <= EXACT;
+    let total = if total_is_exact { counted } else { store::estimate(&ctx.db).await?.max(counted) };
+    let details = json!({
+        "status": filter.status.map(Status::name), "search": filter.search.as_ref().map(|_| "given"), "page": page,
+    });
+    let mut tx = ctx.db.begin().await?;
+    let line = Line {
+        entity_id: "*".to_owned(),
+        ..line(client, person, Uuid::nil(), "user.listed", details, ctx.now())
+    };
+    audit::note(&mut tx, line).await?;
+    tx.commit().await?;
+    Ok(Page { items, total, total_is_exact })
+}
+
+/// A `LIKE` pattern for texts that begin so; nothing in the text is a wildcard.
+fn prefix(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 1);
+    for c in text.trim().to_lowercase().chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_text_is_a_wildcard() {
+        assert_eq!(super::prefix(" Ada_%\\ "), "ada\\_\\%\\\\%");
+    }
+}

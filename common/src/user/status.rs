@@ -1,0 +1,237 @@
+//! Who may sign in: changes of status by staff, deletion with its grace time, and taking that back. One
+//! place ends the sessions of whoever is not active any more.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::audit::{Changed, line, note_change};
+use super::record::Record;
+use super::{IDENTIFIER_TAKEN, LAST_SUPERUSER, NOT_DELETED, NOT_FOUND, SELF, Status, USERNAME_TAKEN, store};
+use crate::audit::Client;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::job::Queue;
+use crate::notify::{self, Facts, Message, Told};
+use crate::role::Permission;
+use crate::session::{self, End, FORBIDDEN, Person};
+
+/// Sets the status of somebody else's account.
+///
+/// # Errors
+/// `auth.forbidden`, `user.not_found`, `user.self`, `user.last_superuser`.
+pub async fn set_status(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    status: Status,
+    reason: &str,
+) -> Result<Record> {
+    person.may(Permission::UsersStatus)?;
+    let mut tx = ctx.db.begin().await?;
+    let old = reached(&mut tx, person, user_id).await?;
+    if status != Status::Active {
+        keep_a_superuser(&mut tx, &old).await?;
+    }
+    let now = ctx.now();
+    store::set_status(&mut tx, user_id, status, Some(reason), None, now).await?;
+    note(&mut tx, ctx, client, person, &old, "user.status_changed", (status, reason)).await?;
+    if status != Status::Active {
+        session::end_all(&mut tx, user_id, None, End::Status, now).await?;
+    }
+    if status != old.status {
+        let facts = Facts { status: Some(status.name().to_owned()), ..Facts::at(now) };
+        tell(&mut tx, ctx, client, user_id, Message::AccountStatusChanged, facts).await?;
+    }
+    finish(tx, ctx, user_id).await
+}
+
+/// Deletes somebody's account, as staff: it is erased after the grace time. Answers with when.
+///
+/// # Errors
+/// `auth.forbidden`, `user.not_found`, `user.self`, `user.last_superuser`.
+pub async fn delete(ctx: &Context, client: &Client, person: &Person, user_id: Uuid) -> Result<DateTime<Utc>> {
+    if person.user_id() == user_id {
+        return delete_own(ctx, client, person).await;
+    }
+    person.may(Permission::UsersDelete)?;
+    let mut tx = ctx.db.begin().await?;
+    let old = reached(&mut tx, person, user_id).await?;
+    remove(tx, ctx, client, person, &old).await
+}
+
+/// Deletes the caller's account. Wants a fresh proof of who they are.
+///
+/// # Errors
+/// `auth.step_up_required`, `user.last_superuser`.
+pub async fn delete_own(ctx: &Context, client: &Client, person: &Person) -> Result<DateTime<Utc>> {
+    person.require_fresh(ctx)?;
+    let mut tx = ctx.db.begin().await?;
+    let old = store::lock(&mut tx, person.user_id()).await?;
+    let old = old.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
+    remove(tx, ctx, client, person, &old).await
+}
+
+async fn remove(
+    mut tx: sqlx::Transaction<'_, sqlx::Postgres>,
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    old: &Record,
+) -> Result<DateTime<Utc>> {
+    let now = ctx.now();
+    keep_a_superuser(&mut tx, old).await?;
+    let erase_at = now + TimeDelta::from_std(ctx.config.user.grace).unwrap_or_default();
+    // told while the addresses are still the account's
+    let facts = Facts { date: Some(erase_at.date_naive()), ..Facts::of(client, now) };
+    tell(&mut tx, ctx, client, old.user_id, Message::AccountDeletionScheduled, facts).await?;
+    store::set_status(&mut tx, old.user_id, Status::Deleted, None, Some(erase_at), now).await?;
+    note(&mut tx, ctx, client, person, old, "user.deleted", (Status::Deleted, "")).await?;
+    session::end_all(&mut tx, old.user_id, None, End::Status, now).await?;
+    tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
+    Ok(erase_at)
+}
+
+/// Takes a deletion back, within its grace time.
+///
+/// # Errors
+/// `auth.forbidden`, `user.not_found`, `user.not_deleted`; `user.identifier_taken` or
+/// `user.username_taken` if somebody else has it meanwhile.
+pub async fn restore(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    reason: &str,
+) -> Result<Record> {
+    person.may(Permission::UsersStatus)?;
+    let mut tx = ctx.db.begin().await?;
+    let old = reached(&mut tx, person, user_id).await?;
+    if old.status != Status::Deleted {
+        return Err(NOT_DELETED.refuse("Only a deleted account can be restored.").into());
+    }
+    store::set_status(&mut tx, user_id, Status::Active, Some(reason), None, ctx.now())
+        .await
+        .map_err(taken)?;
+    note(&mut tx, ctx, client, person, &old, "user.restored", (Status::Active, reason)).await?;
+    tell(&mut tx, ctx, client, user_id, Message::AccountRestored, Facts::at(ctx.now())).await?;
+    finish(tx, ctx, user_id).await
+}
+
+/// Ends the sessions of somebody the caller may act on.
+///
+/// # Errors
+/// `user.not_found`, `auth.forbidden`.
+pub async fn end_sessions(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    why: End,
+) -> Result<u64> {
+    let mut tx = ctx.db.begin().await?;
+    let old = store::lock(&mut tx, user_id).await?;
+    let old = old.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
+    if person.user_id() != user_id && !person.reaches(old.rank, old.is_superuser) {
+        return Err(FORBIDDEN.refuse("This person stands above you.").into());
+    }
+    let ended = session::end_all(&mut tx, user_id, None, why, ctx.now()).await?;
+    let line = line(client, person, user_id, "session.all_ended", json!({ "ended": ended }), ctx.now());
+    crate::audit::note(&mut tx, line).await?;
+    tx.commit().await?;
+    Ok(ended)
+}
+
+/// The open sessions of somebody, for staff; the look leaves an audit line.
+///
+/// # Errors
+/// `user.not_found`.
+pub async fn list_sessions(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+) -> Result<Vec<session::Listed>> {
+    let mut tx = ctx.db.begin().await?;
+    store::find(&mut *tx, user_id).await?.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
+    let line = line(client, person, user_id, "session.listed", json!({}), ctx.now());
+    crate::audit::note(&mut tx, line).await?;
+    tx.commit().await?;
+    session::list(ctx, user_id).await
+}
+
+/// A name or an identifier that somebody else has, told by the index that says so.
+pub(super) fn taken(error: sqlx::Error) -> Error {
+    let constraint = error.as_database_error().and_then(|error| error.constraint()).unwrap_or_default();
+    match constraint {
+        "users_username_key" | "users_skeleton_key" => {
+            USERNAME_TAKEN.refuse("This name, or one that looks like it, is taken.").into()
+        }
+        "users_verified_email_key" | "users_verified_phone_key" => {
+            IDENTIFIER_TAKEN.refuse("Another account has proved this identifier.").into()
+        }
+        _ => error.into(),
+    }
+}
+
+/// Locks the account of somebody else whom the caller may act on.
+async fn reached(tx: &mut PgConnection, person: &Person, user_id: Uuid) -> Result<Record> {
+    if person.user_id() == user_id {
+        return Err(SELF.refuse("Nobody does this to their own account.").into());
+    }
+    let old = store::lock(tx, user_id).await?;
+    let old = old.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
+    if !person.reaches(old.rank, old.is_superuser) {
+        return Err(FORBIDDEN.refuse("This person stands above you.").into());
+    }
+    Ok(old)
+}
+
+/// Refuses to take away the last superuser who can sign in.
+async fn keep_a_superuser(tx: &mut PgConnection, record: &Record) -> Result<()> {
+    if record.is_superuser && !store::lock_other_superuser(tx, record.user_id).await? {
+        return Err(LAST_SUPERUSER.refuse("The last superuser stays.").into());
+    }
+    Ok(())
+}
+
+async fn note(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    old: &Record,
+    action: &'static str,
+    (status, reason): (Status, &str),
+) -> Result<()> {
+    let facts = |status: Status| json!({ "status": status.name() });
+    let details =
+        if reason.is_empty() { Value::Object(Default::default()) } else { json!({ "reason": reason }) };
+    let line = line(client, person, old.user_id, action, details, ctx.now());
+    note_change(tx, ctx, line, old.user_id, Changed { old: facts(old.status), new: facts(status) }).await
+}
+
+async fn tell(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    user_id: Uuid,
+    message: Message,
+    facts: Facts,
+) -> Result<()> {
+    notify::tell(tx, ctx, client, &Told { user_id, message, facts }).await
+}
+
+async fn finish(
+    mut tx: sqlx::Transaction<'_, sqlx::Postgres>,
+    ctx: &Context,
+    user_id: Uuid,
+) -> Result<Record> {
+    let new = store::find(&mut *tx, user_id).await?.ok_or_else(|| Error::internal("the user is gone"))?;
+    tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
+    Ok(new)
+}

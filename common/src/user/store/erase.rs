@@ -1,0 +1,132 @@
+//! The SQL of erasure.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Sql;
+
+/// People whose grace time is over, after `after`.
+pub async fn list_erasures(
+    tx: &mut PgConnection,
+    now: DateTime<Utc>,
+    after: Uuid,
+    most: i64,
+) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT user_id FROM users WHERE erase_at <= $1 AND user_id > $2 AND status = 'deleted'
+         ORDER BY user_id LIMIT $3",
+        now,
+        after,
+        most,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// Somebody to erase.
+pub struct Erased {
+    pub email: Option<String>,
+    pub phone_number: Option<String>,
+}
+
+/// Locks somebody whose grace time is over.
+pub async fn lock_erasure(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<Option<Erased>> {
+    sqlx::query_as!(
+        Erased,
+        "SELECT email, phone_number FROM users
+         WHERE user_id = $1 AND status = 'deleted' AND erase_at <= $2 FOR UPDATE",
+        user_id,
+        now,
+    )
+    .fetch_optional(tx)
+    .await
+}
+
+/// Deletes codes asked for by or for somebody, and what they proved, but for those of who has the
+/// identifier now.
+pub async fn delete_codes(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<()> {
+    sqlx::query!(
+        "WITH tokens AS (
+             DELETE FROM verification_tokens
+             WHERE user_id = $1 OR challenge_id IN (
+                 SELECT challenge_id FROM challenges WHERE identifier = ANY($2) AND user_id IS NULL)
+         )
+         DELETE FROM challenges WHERE user_id = $1 OR (identifier = ANY($2) AND user_id IS NULL)",
+        user_id,
+        identifiers,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes what is counted of identifiers.
+pub async fn delete_counters(tx: &mut PgConnection, hashes: &[Vec<u8>]) -> Sql<()> {
+    sqlx::query!(
+        "WITH tries AS (DELETE FROM wrong_tries WHERE identifier_hash = ANY($1))
+         DELETE FROM identifier_budgets WHERE identifier_hash = ANY($1)",
+        hashes,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes messages to somebody, and the attempts at them.
+pub async fn delete_deliveries(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<()> {
+    sqlx::query!(
+        "WITH gone AS (
+             DELETE FROM deliveries WHERE user_id = $1 OR (recipient = ANY($2) AND user_id IS NULL)
+             RETURNING delivery_id
+         )
+         DELETE FROM delivery_attempts a USING gone g WHERE a.delivery_id = g.delivery_id",
+        user_id,
+        identifiers,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets who invited those whom somebody invited.
+pub async fn set_referrals_blank(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
+    sqlx::query!("UPDATE users SET referred_by = NULL WHERE referred_by = $1", user_id).execute(tx).await?;
+    Ok(())
+}
+
+/// Blanks where from somebody acted. The lines stay, under an id that leads nowhere.
+///
+/// `hashes` are what lines before sign-in call their identifiers.
+pub async fn set_audit_blank(tx: &mut PgConnection, user_id: Uuid, hashes: &[String]) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE audit SET ip_address = NULL, user_agent = NULL
+         WHERE actor = $1 OR (entity_type = 'user' AND entity_id = $1::uuid::text AND actor IS NULL)
+            OR (entity_type = 'identifier' AND entity_id = ANY($2))",
+        user_id,
+        hashes,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes somebody, and with them all rows that refer to them.
+pub async fn delete(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
+    sqlx::query!("DELETE FROM users WHERE user_id = $1", user_id).execute(tx).await?;
+    Ok(())
+}
+
+/// The one line that says that it was done.
+pub async fn insert_erased(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
+    sqlx::query!(
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id)
+         VALUES ($1, $2, 'user.erased', 'user', $3::uuid::text)",
+        crate::id::ordered(now),
+        now,
+        user_id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! The SQL of records: reading and changing one, listing many.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::Sql;
+use crate::user::Status;
+use crate::user::record::{Record, Row};
+
+/// A record.
+pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>> {
+    sqlx::query_as!(
+        Record,
+        r#"SELECT u.user_id, u.username, u.email, u.phone_number, u.first_name, u.last_name, u.gender, u.address,
+                  u.national_id_sealed, u.status AS "status: Status", u.status_reason, u.role, r.rank,
+                  (r.is_staff OR u.is_superuser) AS "is_staff!", u.is_superuser, u.referral_code, u.referred_by,
+                  u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device, u.last_activity_at,
+                  u.email_verified_at, u.phone_verified_at, u.deleted_at, u.erase_at, u.created_at, u.updated_at
+           FROM users u JOIN roles r ON r.role = u.role WHERE u.user_id = $1"#,
+        user_id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// A record, locked.
+pub async fn lock(tx: &mut PgConnection, user_id: Uuid) -> Sql<Option<Record>> {
+    sqlx::query!("SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE", user_id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    find(tx, user_id).await
+}
+
+/// A national id's columns.
+pub enum NationalId {
+    /// As they are.
+    Kept,
+    /// Others.
+    New { sealed: Vec<u8>, hash: [u8; 32] },
+}
+
+/// A record's new values.
+pub struct Edit {
+    /// None: as it is.
+    pub username: Option<String>,
+    pub skeleton: Option<String>,
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub gender: Option<String>,
+    pub address: Option<String>,
+    pub national_id: Option<NationalId>,
+    pub email: Option<String>,
+    pub phone_number: Option<String>,
+    pub email_verified_at: Option<DateTime<Utc>>,
+    pub phone_verified_at: Option<DateTime<Utc>>,
+}
+
+/// Changes a record.
+pub async fn set(tx: &mut PgConnection, user_id: Uuid, edit: &Edit, now: DateTime<Utc>) -> Sql<()> {
+    let (kept, sealed, hash) = match &edit.national_id {
+        None => (false, None, None),
+        Some(NationalId::Kept) => (true, None, None),
+        Some(NationalId::New { sealed, hash }) => (false, Some(sealed.as_slice()), Some(hash.as_slice())),
+    };
+    sqlx::query!(
+        "UPDATE users SET username = coalesce($2, username), username_skeleton = coalesce($3, username_skeleton),
+                first_name = $4, last_name = $5, gender = $6, address = $7,
+                national_id_sealed = CASE WHEN $8 THEN national_id_sealed ELSE $9 END,
+                national_id_hash = CASE WHEN $8 THEN national_id_hash ELSE $10 END,
+                email = $11, phone_number = $12, email_verified_at = $13, phone_verified_at = $14, updated_at = $15
+         WHERE user_id = $1",
+        user_id,
+        edit.username,
+        edit.skeleton,
+        edit.first_name,
+        edit.last_name,
+        edit.gender,
+        edit.address,
+        kept,
+        sealed,
+        hash,
+        edit.email,
+        edit.phone_number,
+        edit.email_verified_at,
+        edit.phone_verified_at,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Sets a status; with a time, the account is deleted and will be erased then.
+pub async fn set_status(
+    tx: &mut PgConnection,
+    user_id: Uuid,
+    status: Status,
+    reason: Option<&str>,
+    erase_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE users SET status = $2, status_reason = $3, erase_at = $4,
+                deleted_at = CASE WHEN $4::timestamptz IS NOT NULL THEN $5::timestamptz END, updated_at = $5
+         WHERE user_id = $1",
+        user_id,
+        status as Status,
+        reason,
+        erase_at,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Locks a superuser who can sign in, other than this one; false: there is none.
+pub async fn lock_other_superuser(tx: &mut PgConnection, but: Uuid) -> Sql<bool> {
+    let other = sqlx::query_scalar!(
+        "SELECT user_id FROM users WHERE is_superuser AND status = 'active' AND user_id <> $1
+         ORDER BY user_id LIMIT 1 FOR UPDATE",
+        but,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(other.is_some())
+}
+
+/// A page of people, newest first.
+pub async fn list(db: impl PgExecutor<'_>, status: Option<Status>, limit: i64, skip: i64) -> Sql<Vec<Row>> {
+    match status {
+        Some(status) => {
+            sqlx::query_as!(
+                Row,
+                r#"SELECT user_id, username, status AS "status: Status", created_at FROM users
+                   WHERE status = $1 ORDER BY created_at DESC, user_id DESC LIMIT $2 OFFSET $3"#,
+                status as Status,
+                limit,
+                skip,
+            )
+            .fetch_all(db)
+            .await
+        }
+        None => {
+            sqlx::query_as!(
+                Row,
+                r#"SELECT user_id, username, status AS "status: Status", created_at FROM users
+                   ORDER BY created_at DESC, user_id DESC LIMIT $1 OFFSET $2"#,
+                limit,
+                skip,
+            )
+            .fetch_all(db)
+            .await
+        }
+    }
+}
+
+/// How many people there are, counted up to `most`.
+pub async fn count(db: impl PgExecutor<'_>, status: Option<Status>, most: i64) -> Sql<i64> {
+    match status {
+        Some(status) => {
+            sqlx::query_scalar!(
+                r#"SELECT count(*) AS "count!" FROM (SELECT 1 FROM users WHERE status = $1 LIMIT $2) AS hits"#,
+                status as Status,
+                most,
+            )
+            .fetch_one(db)
+            .await
+        }
+        None => {
+            sqlx::query_scalar!(
+                r#"SELECT count(*) AS "count!" FROM (SELECT user_id FROM users ORDER BY created_at LIMIT $1) AS hits"#,
+                most,
+            )
+            .fetch_one(db)
+            .await
+        }
+    }
+}
+
+/// People whose name, address or number begins so, newest first; of the first thousand of each.
+pub async fn search(
+    db: impl PgExecutor<'_>,
+    pattern: &str,
+    status: Option<Status>,
+    limit: i64,
+    skip: i64,
+) -> Sql<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"WITH hits AS (
+               (SELECT user_id FROM users WHERE lower(username) LIKE $1 AND ($2::user_status IS NULL OR status = $2)
+                LIMIT 10001)
+               UNION
+               (SELECT user_id FROM users WHERE email LIKE $1 AND ($2::user_status IS NULL OR status = $2)
+                LIMIT 10001)
+               UNION
+               (SELECT user_id FROM users WHERE phone_number LIKE $1 AND ($2::user_status IS NULL OR status = $2)
+                LIMIT 10001)
+           )
+           SELECT u.user_id, u.username, u.status AS "status: Status", u.created_at
+           FROM hits h JOIN users u ON u.user_id = h.user_id
+           ORDER BY u.created_at DESC, u.user_id DESC LIMIT $3 OFFSET $4"#,
+        pattern,
+        status as Option<Status>,
+        limit,
+        skip,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// How many people [`search`] finds, counted up to `most` of each kind of hit.
+pub async fn count_search(
+    db: impl PgExecutor<'_>,
+    pattern: &str,
+    status: Option<Status>,
+    most: i64,
+) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM (
+               (SELECT user_id FROM users WHERE lower(username) LIKE $1 AND ($2::user_status IS NULL OR status = $2)
+                LIMIT $3)
+               UNION
+               (SELECT user_id FROM users WHERE email LIKE $1 AND ($2::user_status IS NULL OR status = $2) LIMIT $3)
+               UNION
+               (SELECT user_id FROM users WHERE phone_number LIKE $1 AND ($2::user_status IS NULL OR status = $2)
+                LIMIT $3)
+           ) AS hits"#,
+        pattern,
+        status as Option<Status>,
+        most,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// How many people there are, by the table's statistics.
+pub async fn estimate(db: impl PgExecutor<'_>) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT greatest(reltuples, 0)::bigint AS "count!" FROM pg_class WHERE oid = 'users'::regclass"#,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// The sealed key of somebody.
+pub async fn find_key(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Vec<u8>> {
+    sqlx::query_scalar!("SELECT sealed FROM user_keys WHERE user_id = $1", user_id).fetch_one(db).await
+}

@@ -1,0 +1,102 @@
+//! Erasing for good: what is left of a person is nothing, and no column that could name one is forgotten.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use keryu_common::job::Terms;
+use keryu_common::user::erase::{COVERED, EraseDue, Way};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::support::{Engine, Product, dump};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Columns whose names say that they may name somebody.
+const SUSPECTS: &str = r"
+    SELECT c.table_name::text, c.column_name::text FROM information_schema.columns c
+    JOIN pg_class p ON p.relname = c.table_name AND p.relnamespace = 'public'::regnamespace
+    WHERE c.table_schema = 'public' AND p.relkind IN ('r', 'p') AND NOT p.relispartition
+      AND (c.column_name ~ '(^|_)(user|actor|owner|person|created_by|referred_by|by)(_id)?$'
+           OR c.column_name IN ('identifier', 'recipient', 'client', 'entity_id', 'identifier_hash', 'subject_hash')
+           OR c.column_name ~ '(^|_)(ip|ip_address|user_agent)$')
+    ORDER BY 1, 2";
+
+#[tokio::test]
+async fn no_column_that_could_name_a_person_is_forgotten() {
+    let product = Product::new().await;
+    let found: Vec<(String, String)> = sqlx::query_as(SUSPECTS).fetch_all(&product.world.db).await.unwrap();
+    let known: BTreeSet<(&str, &str)> = COVERED.iter().map(|(table, column, _)| (*table, *column)).collect();
+    let forgotten: Vec<_> =
+        found.iter().filter(|(table, column)| !known.contains(&(table.as_str(), column.as_str()))).collect();
+    assert!(forgotten.is_empty(), "say in user::erase::COVERED how they are erased: {forgotten:?}");
+    let there: BTreeSet<(&str, &str)> =
+        found.iter().map(|(table, column)| (table.as_str(), column.as_str())).collect();
+    let gone: Vec<_> =
+        COVERED.iter().filter(|(table, column, _)| !there.contains(&(*table, *column))).collect();
+    assert!(gone.is_empty(), "no such columns: {gone:?}");
+    for (table, column, way) in COVERED.iter().filter(|(.., way)| *way == Way::Cascade) {
+        let rule: Option<String> = sqlx::query_scalar(
+            "SELECT confdeltype::text FROM pg_constraint WHERE contype = 'f' AND conrelid = $1::regclass
+             AND confrelid = 'users'::regclass",
+        )
+        .bind(table)
+        .fetch_optional(&product.world.db)
+        .await
+        .unwrap();
+        assert_eq!(rule.as_deref(), Some("c"), "{table}.{column} is said to go by {way:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_person_but_lines_that_lead_nowhere() {
+    let product = Product::new().await;
+    let friend = product.register("friend@example.org", "friend").await;
+    let (_, me) = product.get("/api/auth/me", &friend).await;
+    let invited = product.prove("erase.me@example.org", "register").await;
+    let body = json!({ "identifier": "erase.me@example.org", "username": "erase.me", "verification_token": invited,
+                       "referral_code": me["referral_code"] });
+    let (status, gone) = product.post("/api/auth/register", body).await;
+    assert_eq!(status, 201, "{gone}");
+    let path = format!("/api/users/{}", gone["user_id"].as_str().unwrap());
+    let change = json!({ "first_name": "Erasmus", "last_name": "Erasable", "address": "Erasure Road 1", "national_id": "ERASE-123" });
+    assert_eq!(product.call(Method::PATCH, &path, &change, &gone).await.0, 200);
+    product.advance(Duration::from_secs(61));
+    let agent = [("user-agent", "EraseMeBrowser/1.0")];
+    product.ask_with("erase.me@example.org", "login", &agent).await;
+    product.drain().await;
+    assert_eq!(product.delete("/api/auth/account", &gone).await.0, 202);
+    product.drain().await;
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    let erase = || async {
+        engine.ask(&EraseDue::default(), Terms::default()).await;
+        engine.drain().await;
+    };
+    product.advance(DAY * 29);
+    erase().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM users").await, 2, "within the grace time");
+    product.advance(DAY * 2);
+    erase().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM users").await, 1);
+    let all = dump::tables(&product.world).await;
+    let left = |trace: &str, but: &[&str]| -> Vec<String> {
+        let tables = all.iter().filter(|(table, _)| !but.contains(&table.as_str()));
+        let rows = tables.flat_map(|(table, rows)| rows.iter().map(move |row| format!("{table}: {row}")));
+        rows.filter(|row| row.contains(trace)).collect()
+    };
+    for trace in
+        ["erase.me", "Erasmus", "Erasable", "Erasure Road", "ERASE-123", "ERASE123", "EraseMeBrowser"]
+    {
+        assert_eq!(left(trace, &[]), [""; 0], "{trace}");
+    }
+    let id = gone["user_id"].as_str().unwrap();
+    // the id alone stays in audit lines, and in the record of the job that erased
+    assert_eq!(left(id, &["audit", "finished_jobs"]), [""; 0]);
+    // a second erasure finds nobody, and the one who invited is untouched
+    erase().await;
+    let friend = product.login("friend@example.org").await;
+    assert_eq!(product.get("/api/auth/me", &friend).await.0, 200);
+    let lines = "SELECT count(*) FROM audit WHERE action = 'user.erased'";
+    assert_eq!(product.world.count(lines).await, 1);
+    assert_eq!(me["username"], Value::from("friend"));
+}
