@@ -13,6 +13,7 @@ mod api_keys;
 mod blocks;
 mod budgets;
 mod claims;
+mod classic;
 mod codes;
 mod devices;
 mod edges;
