@@ -42,7 +42,7 @@ fn operations() -> impl OpenApi {
         factor::Factors,
         passkey::Passkeys,
         device::Devices,
-        verification::Verification,
+        (verification::Verification, verification::ByHand),
         user::Users,
         staff::Staff,
         ip_block::IpBlocks,

@@ -172,3 +172,34 @@ async fn what_cannot_be_confirmed_is_told() {
     let anonymous = product.send(Method::POST, &path(&ada, "verify/phone"), &Value::Null, &[]).await;
     assert_eq!(anonymous.status(), 401);
 }
+
+async fn by_hand(product: &Product, of: &Value, by: &Value, body: &Value) -> (u16, Value) {
+    let path = format!("/api/admin/users/{}/verify", of["user_id"].as_str().expect("user_id"));
+    product.call(Method::POST, &path, body, by).await
+}
+
+#[tokio::test]
+async fn staff_verify_by_hand_with_a_reason() {
+    let product = Product::new().await;
+    let (ada, staff) = (ada(&product).await, staff(&product).await);
+    let bob = product.register("bob@example.org", "bob").await;
+    let body = json!({ "channel": "sms", "reason": "Called back at the number" });
+    let (status, refused) = by_hand(&product, &ada, &bob, &body).await;
+    assert_eq!((status, &refused["code"]), (403, &json!("auth.forbidden")));
+    let (status, refused) = by_hand(&product, &staff, &staff, &body).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("user.self")));
+    let (status, refused) = by_hand(&product, &bob, &staff, &body).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("user.identifier_not_held")));
+    let (status, refused) =
+        by_hand(&product, &ada, &staff, &json!({ "channel": "fax", "reason": " " })).await;
+    assert_eq!((status, refused["errors"].as_array().map(Vec::len)), (422, Some(2)), "{refused}");
+    product.advance(Duration::from_secs(1));
+    let (status, shown) = by_hand(&product, &ada, &staff, &body).await;
+    assert_eq!((status, &shown["verification_status"]), (200, &json!("both_verified")), "{shown}");
+    let event = &shown["history"][0];
+    assert_eq!((&event["by"], &event["reason"]), (&json!("staff"), &json!("Called back at the number")));
+    assert_eq!(event["actor"], staff["user_id"]);
+    let (status, refused) = by_hand(&product, &ada, &staff, &body).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("user.already_verified")));
+    assert_eq!(product.get("/api/auth/me", &ada).await.0, 200, "the person's sessions go on");
+}
