@@ -33,6 +33,7 @@ mod mail;
 mod messages;
 mod notices;
 mod outage;
+mod passkey_client;
 mod passkeys;
 mod passwords;
 mod purposes;
