@@ -1,12 +1,14 @@
 //! Passkeys with the authenticator and the browser of somebody else (1Password's `passkey-rs`): what the
 //! product writes they read, and what they write the product reads.
 
-use passkey_authenticator::{Authenticator, MemoryStore, UiHint, UserCheck, UserValidationMethod};
+use passkey_authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
 use passkey_client::{Client, DefaultClientData};
 use passkey_crypto::AvailableBackend;
 use passkey_types::Passkey;
 use passkey_types::ctap2::{Aaguid, Ctap2Error};
-use passkey_types::webauthn::{CredentialCreationOptions, CredentialRequestOptions};
+use passkey_types::webauthn::{
+    CredentialCreationOptions, CredentialRequestOptions, PublicKeyCredentialCreationOptions,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use url::Url;
@@ -48,8 +50,7 @@ async fn an_authenticator_of_others_registers_and_signs_in() {
     ])
     .await;
     let tokens = product.register("ada@example.org", "ada").await;
-    let authenticator =
-        Authenticator::new(Aaguid::new_empty(), MemoryStore::new(), Person, AvailableBackend);
+    let authenticator = Authenticator::new(Aaguid::new_empty(), None::<Passkey>, Person, AvailableBackend);
     let mut client = Client::new(authenticator);
     let origin = Url::parse("https://app.example.org").expect("origin");
 
@@ -65,10 +66,10 @@ async fn an_authenticator_of_others_registers_and_signs_in() {
     assert_eq!(status, 201, "{kept}");
 
     let (_, again) = post(&product, "/api/auth/passkeys/register/start", Value::Null, &tokens).await;
-    let public_key = serde_json::from_value(again["options"].clone()).expect("creation options");
-    let options = CredentialCreationOptions { public_key };
-    let excluded = client.register(&origin, options, DefaultClientData).await;
-    assert!(excluded.is_err(), "the browser sees that there is one already");
+    let options: PublicKeyCredentialCreationOptions =
+        serde_json::from_value(again["options"].clone()).expect("creation options");
+    let excluded = options.exclude_credentials.expect("those there are");
+    assert_eq!(excluded.iter().map(|known| &known.id).collect::<Vec<_>>(), [&made.raw_id]);
 
     for _ in 0..2 {
         let (_, asked) = product.post("/api/auth/passkeys/login/start", json!({})).await;
