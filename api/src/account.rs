@@ -7,8 +7,8 @@ use keryu_common::config::{Config, Stage};
 use keryu_common::error::{Code, invalid};
 use keryu_common::limit::lockout;
 use keryu_common::role::Permission;
-use keryu_common::session::Person;
-use keryu_common::{Context, Fault, factor, idempotency, session, user};
+use keryu_common::session::{Method, Person};
+use keryu_common::{Context, Error, Fault, factor, idempotency, session, user};
 use poem::Request;
 use poem::http::{HeaderName, HeaderValue};
 use poem::web::Data;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
-use crate::edge::field::{IdentifierIn, NameIn, UsernameIn};
+use crate::edge::field::{IdentifierIn, NameIn, NewPasswordIn, UsernameIn};
 use crate::edge::idempotency::Idempotent;
 use crate::edge::limit::anonymous;
 use crate::edge::problem::{Answer, Problem};
@@ -40,6 +40,8 @@ pub const NOTES: &[Note] = &[
     Note { operation: "debug_headers", security: Security::Staff(Permission::DebugRead), refusals: &[] },
 ];
 const REGISTER_REFUSALS: &[Code] = &[
+    password::OFF,
+    password::BUSY,
     token::INVALID,
     token::EXPIRED,
     user::IDENTIFIER_TAKEN,
@@ -75,6 +77,8 @@ pub struct RegisterIn {
     /// From `otp/verify` with the purpose `register`.
     #[oai(validator(min_length = 1, max_length = 128))]
     verification_token: String,
+    /// To sign in with later, beside codes.
+    password: Option<NewPasswordIn>,
     /// Of whoever invited.
     #[oai(validator(min_length = 1, max_length = 16, pattern = "^[0-9A-Za-z]+$"))]
     referral_code: Option<String>,
@@ -86,6 +90,7 @@ impl Example for RegisterIn {
             identifier: IdentifierIn("+254712345678".to_owned()),
             username: UsernameIn("ada.lovelace".to_owned()),
             verification_token: "q0Jm3oTn0jvQq3cQyHfUuP1rGm2bXo8w".to_owned(),
+            password: Some(NewPasswordIn("a river of small stones".to_owned())),
             referral_code: None,
         }
     }
@@ -98,6 +103,10 @@ impl Input for RegisterIn {
             identifier: self.identifier.parse(config)?,
             username: self.username.parse()?,
             referral_code: self.referral_code,
+            password: match self.password {
+                Some(password) => Some(password.parse(config)?),
+                None => None,
+            },
             verification_token: self.verification_token,
         })
     }
@@ -305,12 +314,13 @@ impl Accounts {
     /// By a verification token, or by a password. Names known and unknown get the same answers.
     #[oai(path = "/login", method = "post", operation_id = "login", transform = "anonymous")]
     async fn login(&self, ctx: Data<&Context>, from: Caller, body: Body<LoginIn>) -> Answer<Json<TokensOut>> {
-        let tokens = match body.ask {
-            Login::Token(ask) => sign_in::sign_in(&ctx, &from, ask).await?,
-            Login::Password(ask) => password::sign_in(&ctx, &from, ask).await?,
+        let (method, outcome) = match body.ask {
+            Login::Token(ask) => (Method::Otp, sign_in::sign_in(&ctx, &from, ask).await),
+            Login::Password(ask) => (Method::Password, password::sign_in(&ctx, &from, ask).await),
             Login::Fault(fault) => return Err(Problem::from(invalid(vec![fault]))),
         };
-        Ok(Json(tokens.into()))
+        ctx.metrics.sign_in(method.name(), outcome.as_ref().map_or_else(Error::name, |_| "ok"));
+        Ok(Json(outcome?.into()))
     }
 
     /// See one's own account

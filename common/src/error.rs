@@ -31,6 +31,14 @@ impl Error {
         Self::Internal(error.into())
     }
 
+    /// As metrics say it: the code of a refusal; `error` for all else.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Refusal(refusal) => refusal.code,
+            _ => "error",
+        }
+    }
+
     /// The same for another caller who waited for the same thing; the source stays as its text.
     pub fn copy(&self) -> Self {
         match self {

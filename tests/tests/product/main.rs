@@ -9,8 +9,10 @@
 
 mod support;
 
+mod api_keys;
 mod blocks;
 mod budgets;
+mod claims;
 mod codes;
 mod devices;
 mod edges;
@@ -40,6 +42,7 @@ mod purposes;
 mod receipts;
 mod recovery;
 mod retention;
+mod roles;
 mod schedules;
 mod secrecy;
 mod sessions;

@@ -95,6 +95,29 @@ async fn a_forgotten_password_is_chosen_anew_with_a_code() {
 }
 
 #[tokio::test]
+async fn a_password_can_be_chosen_at_registration() {
+    let product = Product::new().await;
+    let token = product.prove("ada@example.org", "register").await;
+    let register = |password: &str| {
+        let body = json!({
+            "identifier": "ada@example.org", "username": "ada.lovelace", "verification_token": token, "password": password,
+        });
+        product.post("/api/auth/register", body)
+    };
+    for (password, code) in [
+        ("short", "password.too_short"),
+        ("Ada.Lovelace", "password.common"),
+        ("12345678", "password.common"),
+    ] {
+        let (status, refused) = register(password).await;
+        assert_eq!((status, faults(&refused)["/password"].as_str()), (422, code), "{refused}");
+    }
+    let (status, made) = register(GOOD).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(sign_in(&product, "ada.lovelace", GOOD).await["user_id"], made["user_id"]);
+}
+
+#[tokio::test]
 async fn a_wrong_password_and_a_wrong_name_are_told_apart_by_nothing() {
     let product = Product::new().await;
     someone(&product, "ada@example.org", "ada").await;

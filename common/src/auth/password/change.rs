@@ -152,8 +152,9 @@ async fn recover(tx: &mut sqlx::PgConnection, ctx: &Context, user_id: Uuid) -> R
 /// The hash of a password for an account that is about to be made with these names.
 ///
 /// # Errors
-/// `auth.busy`, a fault of the password.
+/// `auth.password_off`, `auth.busy`, a fault of the password.
 pub async fn first(ctx: &Context, password: &Password, names: &[&str]) -> Result<String> {
+    must_be_on(&ctx.config)?;
     if password.is_one_of(names.iter().copied()) {
         return Err(own_name("/password").into());
     }
