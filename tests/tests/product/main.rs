@@ -36,6 +36,7 @@ mod mail;
 mod messages;
 mod notices;
 mod outage;
+mod passkey_client;
 mod passkeys;
 mod passwords;
 mod purposes;
