@@ -267,6 +267,34 @@ async fn who_is_not_active_learns_it_by_the_right_password_alone() {
 }
 
 #[tokio::test]
+async fn a_second_factor_is_asked_for_after_the_right_password_and_not_passed_by_a_new_one() {
+    let product = Product::new().await;
+    someone(&product, "ada@example.org", "ada").await;
+    product
+        .world
+        .execute(
+            "INSERT INTO totp_factors (factor_id, user_id, sealed, created_at, confirmed_at)
+             SELECT gen_random_uuid(), user_id, 'x', now(), now() FROM users",
+        )
+        .await;
+    assert_eq!(login(&product, "ada", "not the password").await.1["code"], "auth.invalid");
+    let demanded = async |password: &str| {
+        let (status, refused) = login(&product, "ada", password).await;
+        assert_eq!((status, &refused["code"]), (401, &json!("mfa.required")));
+        assert_eq!(refused["methods"], json!(["totp"]));
+        refused["mfa_token"].clone()
+    };
+    let waiting = demanded(GOOD).await;
+    let (code, _) = forgot(&product, "ada@example.org").await;
+    assert_eq!(reset(&product, "ada@example.org", &code, BETTER).await.0, 200);
+    demanded(BETTER).await;
+    let body = json!({ "mfa_token": waiting, "method": "totp", "code": "000000" });
+    let (_, refused) = product.post("/api/auth/mfa/verify", body).await;
+    assert_eq!(refused["code"], "mfa.expired", "what waited with the old password waits no longer");
+    assert_eq!(product.world.count("SELECT count(*) FROM sessions WHERE ended_at IS NULL").await, 0);
+}
+
+#[tokio::test]
 async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_gets_a_code() {
     let product = Product::new().await;
     let tokens = someone(&product, "ada@example.org", "ada").await;
