@@ -232,7 +232,7 @@ impl Auth {
         body: Body<OtpRequestIn>,
     ) -> Answer<Accepted<OtpRequestOut>> {
         let key = match &person.0 {
-            Some(person) => key.bind_for(&ctx.config, person, "otp_request", &body.raw)?,
+            Some(person) => key.bind_as(&ctx.config, person, "otp_request", &body.raw)?,
             None => key.bind(&ctx.config, &from, "otp_request", &body)?,
         };
         let ask = otp::Ask { bearer: person.bearer(), ..body.ask };

@@ -6,7 +6,7 @@ use keryu_common::auth::{otp, password, sign_in, token, verify};
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
-use keryu_common::{device, idempotency, ip_block, limit, notify, session, user};
+use keryu_common::{api_key, device, idempotency, ip_block, limit, notify, role, session, user};
 
 use crate::edge::problem;
 
@@ -25,6 +25,8 @@ pub fn codes() -> Vec<Code> {
         .chain(user::verification::CODES)
         .chain(device::CODES)
         .chain(session::CODES)
+        .chain(api_key::CODES)
+        .chain(role::CODES)
         .chain(user::CODES)
         .chain(ip_block::CODES)
         .chain(notify::CODES)

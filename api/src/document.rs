@@ -4,7 +4,7 @@
 use keryu_common::error::{Code, VALIDATION};
 use keryu_common::ip_block::BLOCKED;
 use keryu_common::limit::LIMITED;
-use keryu_common::{Error, Result, session};
+use keryu_common::{Error, Result, api_key, session};
 use poem::{Endpoint, Response};
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
@@ -46,6 +46,9 @@ const HEADERS: [(&str, &str); 3] = [
     ("RateLimit", "What is left (`r`) and the seconds until the window ends (`t`)."),
 ];
 
+/// What everything that wants an access token may refuse with.
+const SIGNED: [Code; 3] = [session::REQUIRED, session::INVALID_TOKEN, session::ENDED];
+
 fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let note = crate::notes().find(|note| note.operation == id);
@@ -54,6 +57,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         Security::Anonymous | Security::SecretPath => json!([]),
         Security::Bearer | Security::Staff(_) => json!([{ "bearer": [] }]),
         Security::MaybeBearer => json!([{}, { "bearer": [] }]),
+        Security::BearerOrKey(_) => json!([{ "bearer": [] }, { "api_key": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
     let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
@@ -61,11 +65,13 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);
     }
-    if matches!(note.security, Security::Bearer | Security::MaybeBearer | Security::Staff(_)) {
-        codes.extend([session::REQUIRED, session::INVALID_TOKEN, session::ENDED]);
-    }
-    if matches!(note.security, Security::Staff(_)) {
-        codes.push(session::FORBIDDEN);
+    match note.security {
+        Security::Anonymous | Security::TwilioSignature | Security::SecretPath => {}
+        Security::Bearer | Security::MaybeBearer => codes.extend(SIGNED),
+        Security::Staff(_) => codes.extend(SIGNED.into_iter().chain([session::FORBIDDEN])),
+        Security::BearerOrKey(_) => {
+            codes.extend(SIGNED.into_iter().chain([api_key::INVALID, session::FORBIDDEN]));
+        }
     }
     codes.extend_from_slice(note.refusals);
     for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -158,6 +164,10 @@ fn security_schemes() -> Value {
         "bearer": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
             "description": "An access token (RFC 9068), from signing in or refreshing.",
+        },
+        "api_key": {
+            "type": "apiKey", "in": "header", "name": "X-API-Key",
+            "description": "The key of a service: `kry_` and 43 characters. It may do what its scopes say.",
         },
         "twilio_signature": {
             "type": "apiKey", "in": "header", "name": "X-Twilio-Signature",

@@ -2,6 +2,7 @@
 //! passes, and the OpenAPI document. No SQL and no decision of the product is made here.
 
 pub mod account;
+pub mod api_key;
 pub mod auth;
 pub mod catalogue;
 pub mod delivery;
@@ -14,6 +15,7 @@ pub mod ip_block;
 pub mod operation;
 pub mod passkey;
 pub mod password;
+pub mod role;
 pub mod session;
 pub mod staff;
 pub mod user;
@@ -44,11 +46,13 @@ fn operations() -> impl OpenApi {
         ip_block::IpBlocks,
         delivery::Deliveries,
         webhook::Webhooks,
+        role::Roles,
+        api_key::ApiKeys,
     )
 }
 
 /// What [`operations`] leaves unsaid: security, refusals. One list per slice.
-fn notes() -> impl Iterator<Item = &'static operation::Note> {
+pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
     [
         auth::NOTES,
         account::NOTES,
@@ -63,6 +67,8 @@ fn notes() -> impl Iterator<Item = &'static operation::Note> {
         ip_block::NOTES,
         delivery::NOTES,
         webhook::NOTES,
+        role::NOTES,
+        api_key::NOTES,
     ]
     .into_iter()
     .flatten()

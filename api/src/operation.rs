@@ -1,5 +1,6 @@
 //! What operations are declared with beside their types: groups, security, refusals, a 202.
 
+use keryu_common::api_key::Scope;
 use keryu_common::error::Code;
 use keryu_common::role::Permission;
 use poem::http::StatusCode;
@@ -38,6 +39,8 @@ pub enum Security {
     MaybeBearer,
     /// An access token of somebody with this right.
     Staff(Permission),
+    /// An access token, or the key of a service with this scope.
+    BearerOrKey(Scope),
     /// The signature of Twilio over URL and form.
     TwilioSignature,
     /// A secret in the path, for which OpenAPI has no word.

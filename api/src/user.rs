@@ -571,7 +571,7 @@ impl Users {
         key: Idempotent,
         body: Body<UserIn>,
     ) -> Answer<Created<UserDetailOut>> {
-        let key = key.bind_as(&ctx.config, &person, "user_add", &body)?;
+        let key = key.bind_as(&ctx.config, &person, "user_add", &body.raw)?;
         let record = user::add(&ctx, &from, &person, body.ask, key.as_ref()).await?;
         Ok(Created(UserDetailOut::of(&ctx, record).0))
     }

@@ -231,7 +231,7 @@ impl Verification {
         #[oai(name = "Idempotency-Key")]
         key: Idempotent,
     ) -> Answer<Accepted<OtpRequestOut>> {
-        let key = key.bind_for(&ctx.config, &person, "verify_email", id.as_bytes())?;
+        let key = key.bind_as(&ctx.config, &person, "verify_email", id.as_bytes())?;
         let issued = verify::send(&ctx, &from, &person, id.0, Channel::Email, key.as_ref()).await;
         let issued = counted(&ctx, "asked", issued)?;
         Ok(Accepted(OtpRequestOut::of("A link is on its way.", &issued, &ctx.config.public_url)))
@@ -252,7 +252,7 @@ impl Verification {
         #[oai(name = "Idempotency-Key")]
         key: Idempotent,
     ) -> Answer<Accepted<OtpRequestOut>> {
-        let key = key.bind_for(&ctx.config, &person, "verify_phone", id.as_bytes())?;
+        let key = key.bind_as(&ctx.config, &person, "verify_phone", id.as_bytes())?;
         let issued = verify::send(&ctx, &from, &person, id.0, Channel::Sms, key.as_ref()).await;
         let issued = counted(&ctx, "asked", issued)?;
         Ok(Accepted(OtpRequestOut::of("A code is on its way.", &issued, &ctx.config.public_url)))

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
@@ -271,6 +272,7 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(LineIn::FORMAT, |text: &str| line(text).is_ok())
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
+        .with_format("date-time", is_time)
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
@@ -278,6 +280,10 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
 }
 
 const OTHER: (&str, &str) = ("field.format", "This is not of the form wanted.");
+/// RFC 3339, and what our own types read of it.
+fn is_time(text: &str) -> bool {
+    DateTime::parse_from_rfc3339(text).is_ok() && text.parse::<DateTime<Utc>>().is_ok()
+}
 
 /// What is wrong with a text that is not of this format.
 pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'static str) {
@@ -295,6 +301,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         NetworkIn::FORMAT => ("network.format", "This is neither an address nor a network."),
         BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         "uuid" => ("field.format", "This is not a UUID."),
+        "date-time" => ("field.format", "This is not a time of the form 2030-01-31T12:00:00Z."),
         _ => OTHER,
     }
 }

@@ -2,6 +2,7 @@
 //! Nothing here knows a slice.
 
 pub mod body;
+pub mod choice;
 pub mod client;
 pub mod compress;
 pub mod fault;
@@ -11,6 +12,7 @@ pub mod health;
 pub mod idempotency;
 pub mod json;
 pub mod limit;
+pub mod party;
 pub mod problem;
 pub mod report;
 pub mod route;

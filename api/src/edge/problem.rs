@@ -214,7 +214,7 @@ pub fn render(error: &Error, allow: Option<Allow>, request_id: &str, config: &Co
     }
     if refusal.status == 401 {
         let challenge = match refusal.code {
-            "auth.required" => "Bearer",
+            "auth.required" | "api_key.invalid" => "Bearer",
             _ => "Bearer error=\"invalid_token\"",
         };
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

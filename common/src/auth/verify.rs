@@ -106,7 +106,7 @@ pub async fn send(
     let answer = otp::request_in(&mut tx, ctx, client, ask).await?;
     if let Ok(issued) = &answer {
         let asked = proving(&bearer, &identifier, by);
-        verification::note_request(&mut tx, client, &asked, ctx.now()).await?;
+        verification::note_request(&mut tx, ctx, client, &asked).await?;
         if let Some(key) = key {
             let outcome = serde_json::to_vec(issued).map_err(Error::internal)?;
             idempotency::finish(&mut tx, key, &outcome).await?;

@@ -1,115 +1,153 @@
-//! Rights as data: what a role may do is a row; which rights there are is said here.
+//! Rights as data: what a role may do is a row, which rights there are is said in `permission`. Nobody
+//! gives what they do not hold, nor acts above their own rank ([`Person::reaches`] decides that, here as
+//! everywhere); superusers stand above all ranks, and the last of them stays.
 
-use std::fmt;
-use std::str::FromStr;
+mod assign;
+mod permission;
+mod store;
 
-/// Something staff may do. Superusers may do all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Permission {
-    /// Read people's records.
-    UsersRead,
-    /// Make and change accounts.
-    UsersWrite,
-    /// Activate, suspend, ban, restore.
-    UsersStatus,
-    /// Delete accounts.
-    UsersDelete,
-    /// Give roles, up to one's own rank.
-    UsersRole,
-    /// Verify identifiers by hand.
-    UsersVerify,
-    /// See people's sessions.
-    SessionsRead,
-    /// End people's sessions.
-    SessionsEnd,
-    /// Take away second factors.
-    FactorsReset,
-    /// See what roles may do.
-    RolesRead,
-    /// Change what roles may do.
-    RolesWrite,
-    /// See services' keys.
-    ApiKeysRead,
-    /// Make and revoke services' keys.
-    ApiKeysWrite,
-    /// See address blocks.
-    IpBlocksRead,
-    /// Set and lift address blocks.
-    IpBlocksWrite,
-    /// Search the audit log.
-    AuditRead,
-    /// See one's request as the server saw it.
-    DebugRead,
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+pub use assign::{Assignment, Grant, assign, keep_superuser};
+pub use permission::Permission;
+
+use crate::audit::{self, Client, Line};
+use crate::context::Context;
+use crate::error::{Code, Refusal, Result};
+use crate::session::Person;
+
+/// No such role.
+pub const NOT_FOUND: Code =
+    Code { code: "role.not_found", status: 404, title: "No such role", advice: "List the roles." };
+/// A rank or a person above the caller.
+pub const BEYOND_RANK: Code = Code {
+    code: "role.beyond_rank",
+    status: 403,
+    title: "This is above your own rank",
+    advice: "Ask somebody whose rank is higher.",
+};
+/// A right that the caller does not hold.
+pub const NOT_HELD: Code = Code {
+    code: "role.not_held",
+    status: 403,
+    title: "You do not hold this right yourself",
+    advice: "Ask somebody who holds every right that `detail` names.",
+};
+/// One's own role.
+pub const OWN: Code = Code {
+    code: "role.own",
+    status: 403,
+    title: "Nobody changes their own role",
+    advice: "Ask somebody else whose role has the right to do it.",
+};
+/// The last superuser.
+pub const LAST_SUPERUSER: Code = Code {
+    code: "role.last_superuser",
+    status: 409,
+    title: "The last superuser stays",
+    advice: "Make another superuser first.",
+};
+/// All refusals of this slice.
+pub const CODES: &[Code] = &[NOT_FOUND, BEYOND_RANK, NOT_HELD, OWN, LAST_SUPERUSER];
+
+/// The highest rank a role may have; superusers stand above it.
+pub const HIGHEST_RANK: i16 = 1000;
+
+/// A role as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Role {
+    /// Its name.
+    pub role: String,
+    /// How high it stands.
+    pub rank: i16,
+    /// Whether who has it is one of staff.
+    pub is_staff: bool,
+    /// What who has it may do, by name.
+    pub permissions: Vec<String>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
 }
 
-impl Permission {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::UsersRead,
-        Self::UsersWrite,
-        Self::UsersStatus,
-        Self::UsersDelete,
-        Self::UsersRole,
-        Self::UsersVerify,
-        Self::SessionsRead,
-        Self::SessionsEnd,
-        Self::FactorsReset,
-        Self::RolesRead,
-        Self::RolesWrite,
-        Self::ApiKeysRead,
-        Self::ApiKeysWrite,
-        Self::IpBlocksRead,
-        Self::IpBlocksWrite,
-        Self::AuditRead,
-        Self::DebugRead,
-    ];
+/// What a role is to be.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    /// What who has it may do.
+    pub permissions: Vec<Permission>,
+    /// How high it stands; none: as high as it does.
+    pub rank: Option<i16>,
+    /// Whether who has it is one of staff; none: as it is.
+    pub is_staff: Option<bool>,
+}
 
-    /// As rows and the API say it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::UsersRead => "users.read",
-            Self::UsersWrite => "users.write",
-            Self::UsersStatus => "users.status",
-            Self::UsersDelete => "users.delete",
-            Self::UsersRole => "users.role",
-            Self::UsersVerify => "users.verify",
-            Self::SessionsRead => "sessions.read",
-            Self::SessionsEnd => "sessions.end",
-            Self::FactorsReset => "factors.reset",
-            Self::RolesRead => "roles.read",
-            Self::RolesWrite => "roles.write",
-            Self::ApiKeysRead => "api_keys.read",
-            Self::ApiKeysWrite => "api_keys.write",
-            Self::IpBlocksRead => "ip_blocks.read",
-            Self::IpBlocksWrite => "ip_blocks.write",
-            Self::AuditRead => "audit.read",
-            Self::DebugRead => "debug.read",
+/// All roles, the highest first.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list(ctx: &Context) -> Result<Vec<Role>> {
+    Ok(store::list(&ctx.db).await?)
+}
+
+/// Changes what a role may do and where it stands, for everybody who has it, at once.
+///
+/// # Errors
+/// `auth.forbidden`, `auth.step_up_required`, `role.not_found`, `role.beyond_rank` (the role stands beside
+/// or above the caller, or would), `role.not_held`.
+pub async fn change(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    name: &str,
+    rights: Rights,
+) -> Result<Role> {
+    person.may(Permission::RolesWrite)?;
+    person.require_fresh(ctx)?;
+    let now = ctx.now();
+    let mut tx = ctx.db.begin().await?;
+    let old = find(store::lock(&mut tx, name).await?)?;
+    let mut permissions: Vec<String> = rights.permissions.iter().map(Permission::to_string).collect();
+    permissions.sort_unstable();
+    permissions.dedup();
+    let new = Role {
+        role: old.role.clone(),
+        rank: rights.rank.unwrap_or(old.rank),
+        is_staff: rights.is_staff.unwrap_or(old.is_staff),
+        permissions,
+        updated_at: now,
+    };
+    for rank in [old.rank, new.rank] {
+        // beside oneself is too high: whoever writes a role of their own rank writes their own rights
+        if !person.reaches(rank.saturating_add(1), false) {
+            return Err(BEYOND_RANK.refuse("You change roles below your own rank.").into());
         }
     }
+    must_hold(person, rights.permissions.iter().filter(|it| !old.permissions.contains(&it.to_string())))?;
+    store::set(&mut tx, &new).await?;
+    let said = |role: &Role| json!({ "rank": role.rank, "is_staff": role.is_staff, "permissions": role.permissions });
+    let line = Line {
+        action: "role.changed",
+        entity_type: "role",
+        entity_id: new.role.clone(),
+        actor: Some(person.user_id()),
+        session_id: Some(person.session_id),
+        details: json!({ "old": said(&old), "new": said(&new) }),
+        client,
+        at: now,
+    };
+    audit::note(&mut tx, line).await?;
+    tx.commit().await?;
+    Ok(new)
 }
 
-impl fmt::Display for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+fn find(role: Option<Role>) -> Result<Role, Refusal> {
+    role.ok_or_else(|| NOT_FOUND.refuse("There is no role of this name."))
 }
 
-impl FromStr for Permission {
-    type Err = String;
-    fn from_str(name: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|permission| permission.name() == name);
-        known.ok_or_else(|| format!("{name} is not a permission"))
+/// Refuses to give rights that the giver does not hold.
+fn must_hold<'a>(person: &Person, given: impl Iterator<Item = &'a Permission>) -> Result<(), Refusal> {
+    let missing: Vec<&str> = given.filter(|it| !person.has(**it)).map(|it| it.name()).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Permission;
-
-    #[test]
-    fn names_are_read_back() {
-        for permission in Permission::ALL {
-            assert_eq!(permission.name().parse(), Ok(permission));
-        }
-    }
+    Err(NOT_HELD.refuse(format!("You do not hold {}.", missing.join(", "))))
 }

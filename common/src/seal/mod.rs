@@ -1,7 +1,15 @@
 //! Sealing at rest: AES-256-GCM under a key per use, derived from `KERYU_SECRET_KEY`, its id beside the
-//! text, so that keys rotate. What is sealed opens only for the same use and the same owner.
+//! text, so that keys rotate. What is sealed opens only for the same use and the same owner. Which columns
+//! hold such texts says `column`; `rewrap` brings them to the newest key.
+
+mod column;
+mod rewrap;
+mod store;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+
+pub use column::Column;
+pub use rewrap::{Rewrapped, rewrap};
 
 use crate::error::{Error, Result};
 use crate::secret::Keyring;
@@ -34,11 +42,18 @@ pub fn open_with(key: &[u8; 32], owner: &[u8], sealed: &[u8]) -> Option<Vec<u8>>
 /// # Errors
 /// A defect.
 pub fn seal(keys: &Keyring, purpose: &'static str, owner: &[u8], text: &[u8]) -> Result<Vec<u8>> {
-    let (id, key) = keys.derive_all(purpose).next().ok_or_else(|| Error::internal("no key to seal with"))?;
-    let mut sealed = vec![u8::try_from(id.len()).map_err(Error::internal)?];
-    sealed.extend_from_slice(id.as_bytes());
+    let mut sealed = stamp(keys)?;
+    let key = keys.derive(purpose);
     sealed.extend_from_slice(&seal_with(&key.mac(&[b"seal"]), owner, text)?);
     Ok(sealed)
+}
+
+/// What everything sealed under the newest key begins with: the length of its id, and the id.
+fn stamp(keys: &Keyring) -> Result<Vec<u8>> {
+    let id = keys.current();
+    let mut stamp = vec![u8::try_from(id.len()).map_err(Error::internal)?];
+    stamp.extend_from_slice(id.as_bytes());
+    Ok(stamp)
 }
 
 /// Opens what [`seal`] made; None when its key is gone, or it is another owner's.

@@ -1,0 +1,111 @@
+//! Giving somebody a role, or the place above all roles.
+
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{BEYOND_RANK, LAST_SUPERUSER, OWN, Permission, find, must_hold, store};
+use crate::audit::{self, Client, Line};
+use crate::context::Context;
+use crate::error::Result;
+use crate::job::Queue;
+use crate::notify::{self, Facts, Message, Told};
+use crate::session::{FORBIDDEN, Person};
+use crate::user::{self, Status};
+
+/// What somebody is to be.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The role.
+    pub role: String,
+    /// Above all roles or not; none: as it is. Superusers alone say this.
+    pub is_superuser: Option<bool>,
+}
+
+/// Somebody's place, as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    /// Who.
+    pub user_id: Uuid,
+    /// Their role.
+    pub role: String,
+    /// Its rank.
+    pub rank: i16,
+    /// Whether they stand above all ranks.
+    pub is_superuser: bool,
+}
+
+/// Gives somebody a role. They are told, if anything changed.
+///
+/// # Errors
+/// `auth.forbidden`, `auth.step_up_required`, `role.own`, `user.not_found`, `role.not_found`,
+/// `role.beyond_rank`, `role.not_held`, `role.last_superuser`.
+pub async fn assign(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    grant: Grant,
+) -> Result<Assignment> {
+    person.may(Permission::UsersRole)?;
+    person.require_fresh(ctx)?;
+    if person.user_id() == user_id {
+        return Err(OWN.refuse("Somebody else has to do this.").into());
+    }
+    if grant.is_superuser.is_some() && !person.account.is_superuser {
+        return Err(FORBIDDEN.refuse("Superusers alone make and unmake superusers.").into());
+    }
+    let now = ctx.now();
+    let mut tx = ctx.db.begin().await?;
+    let role = find(store::lock(&mut tx, &grant.role).await?)?;
+    let old = store::lock_assignment(&mut tx, user_id).await?;
+    let old = old.ok_or_else(|| user::NOT_FOUND.refuse("There is no such user."))?;
+    if !person.reaches(old.rank, old.is_superuser) || !person.reaches(role.rank, false) {
+        return Err(BEYOND_RANK.refuse("You give roles up to your own rank, to people up to it.").into());
+    }
+    let given: Vec<Permission> = role.permissions.iter().filter_map(|name| name.parse().ok()).collect();
+    must_hold(person, given.iter())?;
+    let new = Assignment {
+        user_id,
+        role: role.role,
+        rank: role.rank,
+        is_superuser: grant.is_superuser.unwrap_or(old.is_superuser),
+    };
+    if old.is_superuser && !new.is_superuser {
+        keep_superuser(&mut tx, user_id).await?;
+    }
+    if new != old {
+        store::set_assignment(&mut tx, &new, now).await?;
+        let said = |it: &Assignment| json!({ "role": it.role, "is_superuser": it.is_superuser });
+        let line = Line {
+            action: "user.role_changed",
+            entity_type: "user",
+            entity_id: user_id.to_string(),
+            actor: Some(person.user_id()),
+            session_id: Some(person.session_id),
+            details: json!({ "old": said(&old), "new": said(&new) }),
+            client,
+            at: now,
+        };
+        audit::note(&mut tx, line).await?;
+        let facts = Facts { role: Some(new.role.clone()), ..Facts::at(now) };
+        notify::tell(&mut tx, ctx, client, &Told { user_id, message: Message::RoleChanged, facts }).await?;
+    }
+    tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
+    Ok(new)
+}
+
+/// Refuses if this is the last superuser who may sign in. Whoever takes one away (the flag, the status,
+/// the account) asks this first, in the same transaction: those who ask wait for each other.
+///
+/// # Errors
+/// `role.last_superuser`.
+pub async fn keep_superuser(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    store::lock_superusers(&mut *tx).await?;
+    let others = store::count_other_superusers(tx, user_id, Status::Active).await?;
+    if others == 0 {
+        return Err(LAST_SUPERUSER.refuse("There is no other superuser who may sign in.").into());
+    }
+    Ok(())
+}
