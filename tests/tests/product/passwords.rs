@@ -307,6 +307,13 @@ async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_ge
     let code = product.code_for("ada@example.org").await.expect("a code");
     let (status, verified) = product.verify("ada@example.org", "login", &code, Some(challenge)).await;
     assert_eq!(status, 200, "{verified}");
+    let body =
+        json!({ "identifier": "ada@example.org", "verification_token": verified["verification_token"] });
+    let (status, again) = product.post("/api/auth/login", body).await;
+    assert_eq!((status, &again["user_id"]), (200, &tokens["user_id"]), "{again}");
+    // proved by who had the password: it stays
+    sign_in(&product, "ada", GOOD).await;
+    product.world.execute("UPDATE users SET email_verified_at = NULL").await;
     let lax = product.restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("AUTH_REQUIRE_VERIFIED", "off")]).await;
     assert_eq!(sign_in(&lax, "ada", GOOD).await["user_id"], tokens["user_id"]);
 }
