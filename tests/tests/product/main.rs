@@ -15,6 +15,7 @@ mod budgets;
 mod claims;
 mod classic;
 mod codes;
+mod commands;
 mod devices;
 mod edges;
 mod engine;
