@@ -183,7 +183,7 @@ impl ApiKeys {
         key: Idempotent,
         body: Body<ApiKeyIn>,
     ) -> Answer<Created<MadeOut>> {
-        let key = key.bind_for(&ctx.config, &person, "api_key_create", &body.raw)?;
+        let key = key.bind_as(&ctx.config, &person, "api_key_create", &body.raw)?;
         let key = key.map(idempotency::Key::with_credentials);
         Ok(Created(api_key::create(&ctx, &from, &person, body.ask, key.as_ref()).await?.into()))
     }

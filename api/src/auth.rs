@@ -232,7 +232,7 @@ impl Auth {
         body: Body<OtpRequestIn>,
     ) -> Answer<Accepted<OtpRequestOut>> {
         let key = match &person.0 {
-            Some(person) => key.bind_for(&ctx.config, person, "otp_request", &body.raw)?,
+            Some(person) => key.bind_as(&ctx.config, person, "otp_request", &body.raw)?,
             None => key.bind(&ctx.config, &from, "otp_request", &body)?,
         };
         let ask = otp::Ask { bearer: person.bearer(), ..body.ask };
@@ -261,11 +261,7 @@ impl Auth {
 
 /// Counts the outcome of a call about a code.
 pub fn counted<T>(ctx: &Context, action: &'static str, outcome: Result<T>) -> Result<T> {
-    let name = match &outcome {
-        Ok(_) => "ok",
-        Err(keryu_common::Error::Refusal(refusal)) => refusal.code,
-        Err(_) => "error",
-    };
+    let name = outcome.as_ref().map_or_else(keryu_common::Error::name, |_| "ok");
     ctx.metrics.code(action, name);
     outcome
 }

@@ -196,7 +196,7 @@ impl Devices {
         key: Idempotent,
         body: Body<DeviceIn>,
     ) -> Answer<Created<DeviceOut>> {
-        let key = key.bind_for(&ctx.config, &person, "device_register", &body.raw)?;
+        let key = key.bind_as(&ctx.config, &person, "device_register", &body.raw)?;
         Ok(Created(device::register(&ctx, &from, &person, body.ask, key.as_ref()).await?.into()))
     }
 

@@ -57,8 +57,8 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
     operation["security"] = match note.security {
         Security::Anonymous | Security::SecretPath => json!([]),
         Security::Bearer | Security::Staff(_) => json!([{ "bearer": [] }]),
-        Security::BearerOrKey(_) => json!([{ "bearer": [] }, { "api_key": [] }]),
         Security::MaybeBearer => json!([{}, { "bearer": [] }]),
+        Security::BearerOrKey(_) => json!([{ "bearer": [] }, { "api_key": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
     let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];

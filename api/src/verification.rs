@@ -1,12 +1,14 @@
 //! Proving the identifiers of an account over HTTP: links and codes to them, and how they stand. The page
 //! of a link is in `page`.
 
+mod by_hand;
 mod page;
 
 use chrono::{DateTime, Utc};
 use keryu_common::auth::{otp, verify};
 use keryu_common::config::Config;
 use keryu_common::error::Code;
+use keryu_common::role::Permission;
 use keryu_common::user::{self, Channel, verification};
 use keryu_common::{Context, idempotency, session};
 use poem::web::Data;
@@ -25,6 +27,7 @@ use crate::edge::limit::anonymous;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::operation::{Accepted, Note, Security, Tag};
+pub use by_hand::ByHand;
 use page::Opened;
 
 /// What the document says of the operations here.
@@ -34,6 +37,7 @@ pub const NOTES: &[Note] = &[
     Note { operation: "verify_phone_confirm", security: Security::Bearer, refusals: CONFIRM },
     Note { operation: "verify_email_link", security: Security::Anonymous, refusals: LINK },
     Note { operation: "verify_email_confirm", security: Security::Anonymous, refusals: LINK },
+    Note { operation: "user_verify", security: Security::Staff(Permission::UsersVerify), refusals: BY_HAND },
     Note {
         operation: "verification_show",
         security: Security::Bearer,
@@ -62,6 +66,14 @@ const CONFIRM: &[Code] = &[
     otp::INVALID,
     otp::EXPIRED,
     otp::LOCKED,
+];
+const BY_HAND: &[Code] = &[
+    user::NOT_FOUND,
+    NOT_FOUND,
+    user::SELF,
+    verification::NOT_HELD,
+    verification::ALREADY,
+    user::IDENTIFIER_TAKEN,
 ];
 const LINK: &[Code] = &[verify::LINK_INVALID, verify::LINK_EXPIRED, user::IDENTIFIER_TAKEN];
 
@@ -231,7 +243,7 @@ impl Verification {
         #[oai(name = "Idempotency-Key")]
         key: Idempotent,
     ) -> Answer<Accepted<OtpRequestOut>> {
-        let key = key.bind_for(&ctx.config, &person, "verify_email", id.as_bytes())?;
+        let key = key.bind_as(&ctx.config, &person, "verify_email", id.as_bytes())?;
         let issued = verify::send(&ctx, &from, &person, id.0, Channel::Email, key.as_ref()).await;
         let issued = counted(&ctx, "asked", issued)?;
         Ok(Accepted(OtpRequestOut::of("A link is on its way.", &issued, &ctx.config.public_url)))
@@ -252,7 +264,7 @@ impl Verification {
         #[oai(name = "Idempotency-Key")]
         key: Idempotent,
     ) -> Answer<Accepted<OtpRequestOut>> {
-        let key = key.bind_for(&ctx.config, &person, "verify_phone", id.as_bytes())?;
+        let key = key.bind_as(&ctx.config, &person, "verify_phone", id.as_bytes())?;
         let issued = verify::send(&ctx, &from, &person, id.0, Channel::Sms, key.as_ref()).await;
         let issued = counted(&ctx, "asked", issued)?;
         Ok(Accepted(OtpRequestOut::of("A code is on its way.", &issued, &ctx.config.public_url)))

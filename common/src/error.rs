@@ -31,6 +31,14 @@ impl Error {
         Self::Internal(error.into())
     }
 
+    /// As metrics say it: the code of a refusal; `error` for all else.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Refusal(refusal) => refusal.code,
+            _ => "error",
+        }
+    }
+
     /// The same for another caller who waited for the same thing; the source stays as its text.
     pub fn copy(&self) -> Self {
         match self {
@@ -86,7 +94,7 @@ pub struct Refusal {
     /// Every fault found in the input, at once.
     pub faults: Vec<Fault>,
     /// Extension members of this problem (RFC 9457, section 3.2), such as a token to go on with.
-    pub more: Option<serde_json::Map<String, serde_json::Value>>,
+    pub more: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
 impl Refusal {

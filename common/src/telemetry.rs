@@ -65,6 +65,7 @@ pub struct Families {
     http_requests: Family<Http, Counter>,
     http_seconds: Family<Route, Histogram, fn() -> Histogram>,
     codes: Family<Outcome, Counter>,
+    sign_ins: Family<SignIn, Counter>,
     limits: Family<Limit, Counter>,
     sends: Family<Send, Counter>,
     /// Decisions taken without Redis.
@@ -87,6 +88,12 @@ struct Route {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     action: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SignIn {
+    method: &'static str,
     outcome: &'static str,
 }
 
@@ -123,6 +130,7 @@ impl Default for Metrics {
             http_requests: Family::default(),
             http_seconds: Family::new_with_constructor(seconds),
             codes: Family::default(),
+            sign_ins: Family::default(),
             limits: Family::default(),
             sends: Family::default(),
             limiter_fallbacks: Counter::default(),
@@ -142,6 +150,7 @@ impl Default for Metrics {
                 m.http_seconds.clone(),
             );
             registry.register("codes", "One-time codes asked for and handed in, by outcome", m.codes.clone());
+            registry.register("sign_ins", "Sign-ins tried, by method and outcome", m.sign_ins.clone());
             registry.register("provider_calls", "Messages handed to providers, by answer", m.sends.clone());
             registry.register("limiter_decisions", "Rate limit decisions by bucket", m.limits.clone());
             registry.register(
@@ -175,6 +184,11 @@ impl Metrics {
     /// One code `asked` for or `verified`, with `ok` or the code of the refusal.
     pub fn code(&self, action: &'static str, outcome: &'static str) {
         self.codes.get_or_create(&Outcome { action, outcome }).inc();
+    }
+
+    /// One sign-in tried, with `ok` or the code of the refusal.
+    pub fn sign_in(&self, method: &'static str, outcome: &'static str) {
+        self.sign_ins.get_or_create(&SignIn { method, outcome }).inc();
     }
 
     /// One decision of the limiter.

@@ -267,23 +267,23 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(NewPasswordIn::FORMAT, move |text: &str| Password::choose(text, least).is_ok())
         .with_format(NetworkIn::FORMAT, |text: &str| ip_block::parse(text).is_some())
         .with_format("uuid", |text: &str| Uuid::try_parse(text).is_ok())
-        .with_format("date-time", is_time)
         .with_format(EmailIn::FORMAT, |text: &str| email(text).is_ok())
         .with_format(PhoneIn::FORMAT, move |text: &str| phone(text, same.as_deref()).is_ok())
         .with_format(LineIn::FORMAT, |text: &str| line(text).is_ok())
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
+        .with_format("date-time", is_time)
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
         })
 }
 
+const OTHER: (&str, &str) = ("field.format", "This is not of the form wanted.");
 /// RFC 3339, and what our own types read of it.
 fn is_time(text: &str) -> bool {
     DateTime::parse_from_rfc3339(text).is_ok() && text.parse::<DateTime<Utc>>().is_ok()
 }
-const OTHER: (&str, &str) = ("field.format", "This is not of the form wanted.");
 
 /// What is wrong with a text that is not of this format.
 pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'static str) {

@@ -12,7 +12,6 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use super::body::{Body, Input};
 use super::client::Caller;
 use super::problem::{Answer, Problem};
-use super::signed::Signed;
 
 /// The name of the field.
 pub const FIELD: &str = "Idempotency-Key";
@@ -21,7 +20,7 @@ pub const FIELD: &str = "Idempotency-Key";
 pub struct Idempotent(Option<String>);
 
 impl Idempotent {
-    /// Binds the key to the caller, the operation and the body.
+    /// Binds the key to the caller's address, the operation and the body.
     ///
     /// # Errors
     /// 422: the key is malformed.
@@ -32,43 +31,25 @@ impl Idempotent {
         operation: &str,
         body: &Body<T>,
     ) -> Answer<Option<Key>> {
-        self.bind_to(config, &from.key(), operation, &body.raw)
+        self.bound(config, &from.key(), operation, &body.raw)
     }
 
-    /// Binds the key to somebody signed in, the operation and the body.
+    /// Binds the key to somebody signed in, the operation and the body (empty where there is none).
     ///
     /// # Errors
     /// 422: the key is malformed.
-    pub fn bind_for(
+    pub fn bind_as(
         self,
         config: &Config,
         person: &Person,
         operation: &str,
         body: &[u8],
     ) -> Answer<Option<Key>> {
-        self.bind_to(config, &person.user_id().to_string(), operation, body)
+        self.bound(config, &person.user_id().to_string(), operation, body)
     }
 
-    fn bind_to(self, config: &Config, owner: &str, operation: &str, body: &[u8]) -> Answer<Option<Key>> {
+    fn bound(self, config: &Config, owner: &str, operation: &str, body: &[u8]) -> Answer<Option<Key>> {
         let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, body));
-        Ok(key.transpose()?)
-    }
-}
-
-impl Idempotent {
-    /// Binds the key to somebody signed in, the operation and the body.
-    ///
-    /// # Errors
-    /// 422: the key is malformed.
-    pub fn bind_as<T: Input>(
-        self,
-        config: &Config,
-        person: &Signed,
-        operation: &str,
-        body: &Body<T>,
-    ) -> Answer<Option<Key>> {
-        let owner = person.user_id().to_string();
-        let key = self.0.map(|given| Key::bind(&config.keys, &given, &owner, operation, &body.raw));
         Ok(key.transpose()?)
     }
 }

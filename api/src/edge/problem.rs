@@ -199,7 +199,7 @@ pub fn render(error: &Error, allow: Option<Allow>, request_id: &str, config: &Co
         help: config.support_url.as_deref(),
         errors: &refusal.faults,
         debug: debug.filter(|_| config.stage == Stage::Development),
-        more: refusal.more.as_ref(),
+        more: refusal.more.as_deref(),
     };
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = Response::builder()

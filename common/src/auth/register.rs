@@ -1,6 +1,7 @@
 //! Making an account for an identifier that was proved.
 
 use super::otp::Purpose;
+use super::password::{self, Password};
 use super::token;
 use crate::audit::Client;
 use crate::context::Context;
@@ -20,6 +21,8 @@ pub struct Ask {
     pub username: Username,
     /// Whose referral code was named.
     pub referral_code: Option<String>,
+    /// To sign in with later, if one was chosen.
+    pub password: Option<Password>,
     /// The proof.
     pub verification_token: String,
 }
@@ -34,14 +37,21 @@ impl std::fmt::Debug for Ask {
 /// idempotency key the same answer is given again.
 ///
 /// # Errors
-/// `verification.*`, `user.identifier_taken`, `user.username_taken`, `user.referral_unknown`, and the
-/// refusals of [`idempotency::begin`].
+/// `auth.password_off`, `auth.busy`, a fault of the password, `verification.*`, `user.identifier_taken`,
+/// `user.username_taken`, `user.referral_unknown`, and the refusals of [`idempotency::begin`].
 pub async fn register(
     ctx: &Context,
     client: &Client,
     ask: Ask,
     key: Option<&idempotency::Key>,
 ) -> Result<Tokens> {
+    let password = match &ask.password {
+        Some(password) => {
+            let names = [ask.username.as_str(), ask.identifier.as_str()];
+            Some(password::first(ctx, password, &names).await?)
+        }
+        None => None,
+    };
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
     if let Some(key) = key
@@ -56,7 +66,8 @@ pub async fn register(
     let person = NewPerson {
         referral_code: ask.referral_code,
         verified: true,
-        ..NewPerson::of(ask.username, ask.identifier)
+        password,
+        ..NewPerson::of(ask.username, vec![ask.identifier])
     };
     let user_id = user::create(&mut tx, ctx, client, person).await?;
     let told = Told { user_id, message: Message::Welcome, facts };

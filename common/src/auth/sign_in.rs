@@ -5,10 +5,12 @@ use super::otp::Purpose;
 use super::{password, token};
 use crate::audit::Client;
 use crate::context::Context;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::factor::challenge::demand;
 use crate::job::Queue;
+use crate::notify::{self, Facts, Message, Told};
 use crate::session::{self, Method, SignIn, Tokens};
+use crate::user::verification::{self, By, Proving};
 use crate::user::{self, Identifier};
 
 /// The identifier is the caller's, and nobody has registered with it.
@@ -38,10 +40,11 @@ impl std::fmt::Debug for Ask {
     }
 }
 
-/// Signs in with a code that was proved.
+/// Signs in with a code that was proved. An identifier that nobody had proved is proved by it, and what was
+/// set on its account before is void, unless the code was bound to that account.
 ///
 /// # Errors
-/// `verification.*`, `auth.no_account`, `mfa.required`, `account.*`.
+/// `verification.*`, `auth.no_account`, `user.identifier_taken`, `mfa.required`, `account.*`.
 pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> {
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
@@ -49,9 +52,35 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     let proof =
         token::consume(&mut tx, now, &ask.verification_token, &purposes, &ask.identifier, None).await?;
     let found = user::find(&mut *tx, &ask.identifier, proof.user_id).await?;
-    let Some(found) = found.filter(|found| found.verified) else {
+    // one that is only held is taken by whoever proves it, but for that of somebody who has proved another:
+    // the account stays theirs, and this one is free to register
+    let bound = |found: &user::Found| proof.user_id == Some(found.user_id);
+    let Some(found) = found.filter(|found| found.verified || !found.any_verified || bound(found)) else {
         return Err(NO_ACCOUNT.refuse("Nobody has registered with this identifier.").into());
     };
+    if !found.verified {
+        let proving = Proving {
+            user_id: found.user_id,
+            identifier: &ask.identifier,
+            by: By::Code,
+            actor: found.user_id,
+            session_id: None,
+            reason: None,
+            keeps: bound(&found),
+        };
+        match verification::prove(&mut tx, ctx, client, &proving).await {
+            Err(Error::Refusal(refusal)) => {
+                tx.commit().await?;
+                return Err(refusal.into());
+            }
+            other => other?,
+        }
+    }
+    if !found.any_verified {
+        // the first proof of an account made by form or by staff
+        let told = Told { user_id: found.user_id, message: Message::Welcome, facts: Facts::at(now) };
+        notify::tell(&mut tx, ctx, client, &told).await?;
+    }
     password::recovered(&mut tx, ctx, found.user_id, ask.device_token.as_deref()).await?;
     if let Some(refusal) = demand(&mut tx, ctx, client, found.user_id, &[Method::Otp]).await? {
         tx.commit().await?;

@@ -49,20 +49,9 @@ pub async fn consume(
     identifier: &Identifier,
     session_id: Option<Uuid>,
 ) -> Result<Consumed> {
-    const WRONG: &str = "The token was not given for this.";
-    let found = store::lock_token(tx, &sha256(text.as_bytes())).await?;
-    let found = found.ok_or_else(|| INVALID.refuse(WRONG))?;
-    let fits = purposes.iter().any(|purpose| purpose.name() == found.purpose)
-        && found.identifier == identifier.as_str()
-        && found.session_id == session_id;
-    if !fits {
-        return Err(INVALID.refuse(WRONG).into());
-    }
-    if found.used_at.is_some() || found.expires_at <= now {
-        return Err(EXPIRED.refuse("The token was used or is too old.").into());
-    }
-    store::set_token_used(tx, &sha256(text.as_bytes()), now).await?;
-    Ok(Consumed { purpose: found.purpose, user_id: found.user_id })
+    let fits =
+        |found: &store::Token| found.identifier == identifier.as_str() && found.session_id == session_id;
+    take(tx, now, text, purposes, fits).await
 }
 
 /// Uses a token that was given to somebody signed in, in the session it was given in.
@@ -76,18 +65,25 @@ pub async fn consume_for(
     purposes: &[Purpose],
     (user_id, session_id): (Uuid, Uuid),
 ) -> Result<Consumed> {
-    const WRONG: &str = "The token was not given for this.";
-    let found = store::lock_token(tx, &sha256(text.as_bytes())).await?;
-    let found = found.ok_or_else(|| INVALID.refuse(WRONG))?;
-    let fits = purposes.iter().any(|purpose| purpose.name() == found.purpose)
-        && found.user_id == Some(user_id)
-        && found.session_id == Some(session_id);
-    if !fits {
-        return Err(INVALID.refuse(WRONG).into());
-    }
+    let fits = |found: &store::Token| found.user_id == Some(user_id) && found.session_id == Some(session_id);
+    take(tx, now, text, purposes, fits).await
+}
+
+async fn take(
+    tx: &mut PgConnection,
+    now: DateTime<Utc>,
+    text: &str,
+    purposes: &[Purpose],
+    fits: impl Fn(&store::Token) -> bool,
+) -> Result<Consumed> {
+    let hash = sha256(text.as_bytes());
+    let found = store::lock_token(tx, &hash).await?;
+    let wanted = |found: &store::Token| purposes.iter().any(|purpose| purpose.name() == found.purpose);
+    let found = found.filter(|found| wanted(found) && fits(found));
+    let found = found.ok_or_else(|| INVALID.refuse("The token was not given for this."))?;
     if found.used_at.is_some() || found.expires_at <= now {
         return Err(EXPIRED.refuse("The token was used or is too old.").into());
     }
-    store::set_token_used(tx, &sha256(text.as_bytes()), now).await?;
+    store::set_token_used(tx, &hash, now).await?;
     Ok(Consumed { purpose: found.purpose, user_id: found.user_id })
 }

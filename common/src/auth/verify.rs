@@ -15,7 +15,7 @@ use crate::job::Queue;
 use crate::role::Permission;
 use crate::session::{FORBIDDEN, Person};
 use crate::user::verification::{self, ALREADY, By, Event, NOT_HELD, Proving, Subject};
-use crate::user::{Channel, Identifier};
+use crate::user::{Channel, Identifier, SELF};
 
 /// No link of ours.
 pub const LINK_INVALID: Code = Code {
@@ -106,7 +106,7 @@ pub async fn send(
     let answer = otp::request_in(&mut tx, ctx, client, ask).await?;
     if let Ok(issued) = &answer {
         let asked = proving(&bearer, &identifier, by);
-        verification::note_request(&mut tx, client, &asked, ctx.now()).await?;
+        verification::note_request(&mut tx, ctx, client, &asked).await?;
         if let Some(key) = key {
             let outcome = serde_json::to_vec(issued).map_err(Error::internal)?;
             idempotency::finish(&mut tx, key, &outcome).await?;
@@ -156,6 +156,39 @@ pub async fn confirm_phone(
     };
     otp::verify(ctx, client, proof).await?;
     Ok(())
+}
+
+/// Counts the account's identifier of a channel as proved, on the word of staff with the right: never one's
+/// own, and with a reason.
+///
+/// # Errors
+/// `auth.forbidden`, `user.not_found`, `user.self`, `user.identifier_not_held`, `user.already_verified`,
+/// `user.identifier_taken`.
+pub async fn by_hand(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    channel: Channel,
+    reason: &str,
+) -> Result<()> {
+    person.may(Permission::UsersVerify)?;
+    if person.user_id() == user_id {
+        return Err(SELF.refuse("Nobody does this to their own account.").into());
+    }
+    let subject = subject(ctx, person, user_id).await?;
+    let (identifier, proved) = identifier(&subject, channel)?;
+    if proved {
+        return Err(ALREADY.refuse("This identifier is proved.").into());
+    }
+    let bearer = Bearer { user_id, actor: person.user_id(), session_id: person.session_id };
+    let proving = Proving { reason: Some(reason), ..proving(&bearer, &identifier, By::Staff) };
+    let mut tx = ctx.db.begin().await?;
+    let answer = verification::prove(&mut tx, ctx, client, &proving).await;
+    if matches!(answer, Ok(()) | Err(Error::Refusal(_))) {
+        tx.commit().await?;
+    }
+    answer
 }
 
 /// Whether a link would work, without using it: for the page that asks.

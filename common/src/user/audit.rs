@@ -76,8 +76,26 @@ pub(super) async fn note_change(
     Ok(audit::note_change(tx, line, Values { old: old.into(), new: new.into(), sealed }).await?)
 }
 
+/// Writes a line with something of the person's that is sealed under their own key.
+pub(super) async fn note_sealed(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    line: Line<'_>,
+    user_id: Uuid,
+    text: &Value,
+) -> Result<()> {
+    let text = serde_json::to_vec(text).map_err(Error::internal)?;
+    let sealed = Some(seal::seal_with(&key(tx, ctx, user_id).await?, b"audit", &text)?);
+    Ok(audit::note_change(tx, line, Values { sealed, ..Values::default() }).await?)
+}
+
+/// What a line has sealed, opened; none when the key is gone.
+pub(super) fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Value> {
+    serde_json::from_slice(&seal::open_with(key, b"audit", sealed)?).ok()
+}
+
 /// The person's own key.
-async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
+pub(super) async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
     let sealed = store::find_key(tx, user_id).await?;
     let key = seal::open(&ctx.config.keys, "user_key", user_id.as_bytes(), &sealed);
     key.and_then(|key| key.try_into().ok())

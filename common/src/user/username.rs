@@ -99,7 +99,7 @@ impl Username {
         let reserved = |name: &&str| {
             folded == **name || skeleton == look(name) || skeleton == look(&name.to_uppercase())
         };
-        if RESERVED.iter().any(|name| reserved(&name)) {
+        if RESERVED.iter().any(reserved) {
             return Err(("username.reserved", "This name is reserved."));
         }
         Ok(Self { text, skeleton })

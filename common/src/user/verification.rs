@@ -12,10 +12,10 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-pub use store::{Event, Subject};
+pub use store::Subject;
 
-use super::{IDENTIFIER_TAKEN, Identifier, NOT_FOUND};
-use crate::audit::{self, Client, Line};
+use super::{IDENTIFIER_TAKEN, Identifier, NOT_FOUND, audit};
+use crate::audit::{Client, Line};
 use crate::context::Context;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::mask;
@@ -82,6 +82,25 @@ pub struct Proving<'a> {
     pub keeps: bool,
 }
 
+/// Something that happened to an identifier.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// `sms` or `email`.
+    pub channel: String,
+    /// Masked.
+    pub address: Option<String>,
+    /// `code`, `link`, `staff` or `registration`.
+    pub by: String,
+    /// Who did it.
+    pub actor: Option<Uuid>,
+    /// Staff's.
+    pub reason: Option<String>,
+    /// `requested`, `verified`, or the code of a refusal.
+    pub outcome: String,
+}
+
 /// Marks an identifier as proved with the caller's transaction, and writes the line of the history. The
 /// transaction stays usable after a refusal, and is to be committed: the line of the refusal is in it.
 ///
@@ -103,22 +122,11 @@ pub async fn prove(
     }
     let details = json!({
         "channel": proving.identifier.channel().name(),
-        "address": mask::identifier(proving.identifier.as_str()),
         "by": proving.by.name(),
         "reason": proving.reason,
         "outcome": outcome.as_ref().map_or_else(|refusal| refusal.code, |_| "verified"),
     });
-    let line = Line {
-        action: "verification.proved",
-        entity_type: "user",
-        entity_id: proving.user_id.to_string(),
-        actor: Some(proving.actor),
-        session_id: proving.session_id,
-        details,
-        client,
-        at: now,
-    };
-    audit::note(tx, line).await?;
+    note(tx, ctx, client, proving, "verification.proved", details).await?;
     outcome?;
     Ok(())
 }
@@ -158,27 +166,37 @@ async fn mark(
 /// The database does not answer.
 pub async fn note_request(
     tx: &mut PgConnection,
+    ctx: &Context,
     client: &Client,
     proving: &Proving<'_>,
-    at: DateTime<Utc>,
 ) -> Result<()> {
     let details = json!({
-        "channel": proving.identifier.channel().name(),
-        "address": mask::identifier(proving.identifier.as_str()),
-        "by": proving.by.name(),
-        "outcome": "requested",
+        "channel": proving.identifier.channel().name(), "by": proving.by.name(), "outcome": "requested",
     });
+    note(tx, ctx, client, proving, "verification.requested", details).await
+}
+
+/// Writes a line of the history; the address, masked, is sealed under the person's own key.
+async fn note(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    proving: &Proving<'_>,
+    action: &'static str,
+    details: serde_json::Value,
+) -> Result<()> {
     let line = Line {
-        action: "verification.requested",
+        action,
         entity_type: "user",
         entity_id: proving.user_id.to_string(),
         actor: Some(proving.actor),
         session_id: proving.session_id,
         details,
         client,
-        at,
+        at: ctx.now(),
     };
-    Ok(audit::note(tx, line).await?)
+    let address = json!({ "address": mask::identifier(proving.identifier.as_str()) });
+    audit::note_sealed(tx, ctx, line, proving.user_id, &address).await
 }
 
 /// Somebody whose identifiers are to be proved.
@@ -195,5 +213,19 @@ pub async fn find(ctx: &Context, user_id: Uuid) -> Result<Subject> {
 /// # Errors
 /// The database does not answer.
 pub async fn history(ctx: &Context, user_id: Uuid) -> Result<Vec<Event>> {
-    Ok(store::list_events(&ctx.db, &user_id.to_string(), MOST).await?)
+    let rows = store::list_events(&ctx.db, &user_id.to_string(), MOST).await?;
+    let key = audit::key(&mut *ctx.db.acquire().await?, ctx, user_id).await?;
+    let address = |sealed: &[u8]| audit::open(&key, sealed)?["address"].as_str().map(str::to_owned);
+    Ok(rows
+        .into_iter()
+        .map(|row| Event {
+            at: row.at,
+            channel: row.channel,
+            address: row.sealed.as_deref().and_then(address),
+            by: row.by,
+            actor: row.actor,
+            reason: row.reason,
+            outcome: row.outcome,
+        })
+        .collect())
 }

@@ -95,6 +95,29 @@ async fn a_forgotten_password_is_chosen_anew_with_a_code() {
 }
 
 #[tokio::test]
+async fn a_password_can_be_chosen_at_registration() {
+    let product = Product::new().await;
+    let token = product.prove("ada@example.org", "register").await;
+    let register = |password: &str| {
+        let body = json!({
+            "identifier": "ada@example.org", "username": "ada.lovelace", "verification_token": token, "password": password,
+        });
+        product.post("/api/auth/register", body)
+    };
+    for (password, code) in [
+        ("short", "password.too_short"),
+        ("Ada.Lovelace", "password.common"),
+        ("12345678", "password.common"),
+    ] {
+        let (status, refused) = register(password).await;
+        assert_eq!((status, faults(&refused)["/password"].as_str()), (422, code), "{refused}");
+    }
+    let (status, made) = register(GOOD).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(sign_in(&product, "ada.lovelace", GOOD).await["user_id"], made["user_id"]);
+}
+
+#[tokio::test]
 async fn a_wrong_password_and_a_wrong_name_are_told_apart_by_nothing() {
     let product = Product::new().await;
     someone(&product, "ada@example.org", "ada").await;
@@ -244,6 +267,34 @@ async fn who_is_not_active_learns_it_by_the_right_password_alone() {
 }
 
 #[tokio::test]
+async fn a_second_factor_is_asked_for_after_the_right_password_and_not_passed_by_a_new_one() {
+    let product = Product::new().await;
+    someone(&product, "ada@example.org", "ada").await;
+    product
+        .world
+        .execute(
+            "INSERT INTO totp_factors (factor_id, user_id, sealed, created_at, confirmed_at)
+             SELECT gen_random_uuid(), user_id, 'x', now(), now() FROM users",
+        )
+        .await;
+    assert_eq!(login(&product, "ada", "not the password").await.1["code"], "auth.invalid");
+    let demanded = async |password: &str| {
+        let (status, refused) = login(&product, "ada", password).await;
+        assert_eq!((status, &refused["code"]), (401, &json!("mfa.required")));
+        assert_eq!(refused["methods"], json!(["totp"]));
+        refused["mfa_token"].clone()
+    };
+    let waiting = demanded(GOOD).await;
+    let (code, _) = forgot(&product, "ada@example.org").await;
+    assert_eq!(reset(&product, "ada@example.org", &code, BETTER).await.0, 200);
+    demanded(BETTER).await;
+    let body = json!({ "mfa_token": waiting, "method": "totp", "code": "000000" });
+    let (_, refused) = product.post("/api/auth/mfa/verify", body).await;
+    assert_eq!(refused["code"], "mfa.expired", "what waited with the old password waits no longer");
+    assert_eq!(product.world.count("SELECT count(*) FROM sessions WHERE ended_at IS NULL").await, 0);
+}
+
+#[tokio::test]
 async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_gets_a_code() {
     let product = Product::new().await;
     let tokens = someone(&product, "ada@example.org", "ada").await;
@@ -256,6 +307,13 @@ async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_ge
     let code = product.code_for("ada@example.org").await.expect("a code");
     let (status, verified) = product.verify("ada@example.org", "login", &code, Some(challenge)).await;
     assert_eq!(status, 200, "{verified}");
+    let body =
+        json!({ "identifier": "ada@example.org", "verification_token": verified["verification_token"] });
+    let (status, again) = product.post("/api/auth/login", body).await;
+    assert_eq!((status, &again["user_id"]), (200, &tokens["user_id"]), "{again}");
+    // proved by who had the password: it stays
+    sign_in(&product, "ada", GOOD).await;
+    product.world.execute("UPDATE users SET email_verified_at = NULL").await;
     let lax = product.restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("AUTH_REQUIRE_VERIFIED", "off")]).await;
     assert_eq!(sign_in(&lax, "ada", GOOD).await["user_id"], tokens["user_id"]);
 }

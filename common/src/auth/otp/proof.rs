@@ -144,7 +144,12 @@ async fn compare(
         answers.push(match verdict {
             Ok(challenge) => {
                 let text = URL_SAFE_NO_PAD.encode(secret::random::<32>());
-                outcome.right = Some((challenge.clone(), sha256(text.as_bytes())));
+                let mut proved = challenge.clone();
+                // without its id a code may be one that somebody else asked for from the same address: it
+                // proves the identifier, and is bound to no account
+                proved.user_id =
+                    proved.user_id.filter(|_| one.proof.challenge_id.is_some() || bearer.is_some());
+                outcome.right = Some((proved, sha256(text.as_bytes())));
                 Ok(Verified { verification_token: text, expires_in: TOKEN_LIFE })
             }
             Err(refusal) => {

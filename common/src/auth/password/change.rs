@@ -11,6 +11,7 @@ use crate::auth::otp::{self, Purpose};
 use crate::auth::{sign_in::NO_ACCOUNT, token};
 use crate::context::Context;
 use crate::error::{Fault, Refusal, Result, invalid};
+use crate::job::Queue;
 use crate::limit::lockout::Subject;
 use crate::notify::{self, Message};
 use crate::secret;
@@ -75,7 +76,7 @@ pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
     note(&mut tx, ctx, client, (user_id, None), "password.reset").await?;
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
-    ctx.wake.queue(crate::job::Queue::Default);
+    ctx.wake.queue(Queue::Default);
     ctx.lockout.clear(&Subject::Name(super::account_hash(ctx, user_id)), client).await;
     Ok(())
 }
@@ -122,7 +123,7 @@ pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change
     note(&mut tx, ctx, client, by, "password.changed").await?;
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
-    ctx.wake.queue(crate::job::Queue::Default);
+    ctx.wake.queue(Queue::Default);
     Ok(())
 }
 
@@ -152,8 +153,9 @@ async fn recover(tx: &mut sqlx::PgConnection, ctx: &Context, user_id: Uuid) -> R
 /// The hash of a password for an account that is about to be made with these names.
 ///
 /// # Errors
-/// `auth.busy`, a fault of the password.
+/// `auth.password_off`, `auth.busy`, a fault of the password.
 pub async fn first(ctx: &Context, password: &Password, names: &[&str]) -> Result<String> {
+    must_be_on(&ctx.config)?;
     if password.is_one_of(names.iter().copied()) {
         return Err(own_name("/password").into());
     }

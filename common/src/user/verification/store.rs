@@ -107,29 +107,23 @@ pub async fn find_subject(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<
 
 /// A line of the history.
 #[derive(Clone, Debug)]
-pub struct Event {
-    /// When.
+pub struct Row {
     pub at: DateTime<Utc>,
-    /// `sms` or `email`.
     pub channel: String,
-    /// Masked.
-    pub address: Option<String>,
-    /// `code`, `link`, `staff` or `registration`.
+    pub sealed: Option<Vec<u8>>,
     pub by: String,
-    /// Who did it.
     pub actor: Option<Uuid>,
-    /// Staff's.
     pub reason: Option<String>,
-    /// `requested`, `verified`, or the code of a refusal.
     pub outcome: String,
 }
 
 /// What happened to somebody's identifiers, newest first: from the audit log.
-pub async fn list_events(db: impl PgExecutor<'_>, entity_id: &str, limit: i64) -> Sql<Vec<Event>> {
+pub async fn list_events(db: impl PgExecutor<'_>, entity_id: &str, limit: i64) -> Sql<Vec<Row>> {
     sqlx::query_as!(
-        Event,
+        Row,
         r#"SELECT at AS "at!", coalesce(details->>'channel', details->'channels'->>0, '') AS "channel!",
-                  details->>'address' AS address, coalesce(details->>'by', 'registration') AS "by!", actor,
+                  CASE WHEN action LIKE 'verification.%' THEN sealed END AS sealed,
+                  coalesce(details->>'by', 'registration') AS "by!", actor,
                   details->>'reason' AS reason, coalesce(details->>'outcome', 'verified') AS "outcome!"
            FROM audit
            WHERE entity_type = 'user' AND entity_id = $1

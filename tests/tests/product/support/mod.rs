@@ -1,6 +1,7 @@
 //! The harness. [`World`] is a database and a Redis prefix of a test's own; [`Product`] the product in
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
+pub mod authenticator;
 pub mod command;
 pub mod dump;
 pub mod engine;
@@ -11,6 +12,7 @@ pub mod mailserver;
 pub mod own;
 pub mod process;
 pub mod product;
+pub mod totp;
 pub mod twilio;
 pub mod world;
 
