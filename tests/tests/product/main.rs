@@ -51,6 +51,7 @@ mod sessions;
 mod settings;
 mod step_up;
 mod timing;
+mod tokens;
 mod totp;
 mod users;
 mod verification;
