@@ -1,0 +1,218 @@
+//! Access tokens under attack, the keys that sign them, and their rotation.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use keryu_common::job::Terms;
+use keryu_common::session::RotateSigningKeys;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::support::product::{field, read};
+use super::support::{Engine, Product};
+
+fn parts(token: &str) -> (Value, Value, String) {
+    let mut parts = token.split('.');
+    let mut json = || serde_json::from_slice(&BASE64.decode(parts.next().unwrap()).unwrap()).unwrap();
+    let (header, claims) = (json(), json());
+    (header, claims, parts.next().unwrap().to_owned())
+}
+
+fn join(header: &Value, claims: &Value, signature: &str) -> String {
+    let part = |value: &Value| BASE64.encode(value.to_string());
+    format!("{}.{}.{signature}", part(header), part(claims))
+}
+
+async fn me(product: &Product, token: &str) -> (u16, Value, String) {
+    let answer = product
+        .send(Method::GET, "/api/auth/me", &Value::Null, &[("authorization", &format!("Bearer {token}"))])
+        .await;
+    let challenge = field(&answer, "www-authenticate");
+    let (status, body) = read(answer).await;
+    (status, body, challenge)
+}
+
+#[tokio::test]
+async fn a_token_says_what_rfc_9068_wants() {
+    let product = Product::new().await;
+    let tokens = product.register("ada@example.org", "ada").await;
+    let (header, claims, _) = parts(tokens["access_token"].as_str().unwrap());
+    assert_eq!((&header["typ"], &header["alg"]), (&json!("at+jwt"), &json!("EdDSA")));
+    assert_eq!(claims["iss"], json!(product.base));
+    assert_eq!(claims["aud"], json!(product.base));
+    assert_eq!(claims["sub"], tokens["user_id"]);
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 300);
+    for claim in ["nbf", "jti", "sid", "role", "scope"] {
+        assert!(!claims[claim].is_null(), "{claim}");
+    }
+    let (status, keys) =
+        read(product.send(Method::GET, "/.well-known/jwks.json", &Value::Null, &[]).await).await;
+    assert_eq!(status, 200);
+    assert_eq!(keys["keys"][0]["kid"], header["kid"]);
+    assert_eq!(
+        (&keys["keys"][0]["kty"], &keys["keys"][0]["crv"], &keys["keys"][0]["use"]),
+        (&json!("OKP"), &json!("Ed25519"), &json!("sig"))
+    );
+    assert!(keys["keys"][0].get("d").is_none(), "the private half");
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_ours_are_refused() {
+    let product = Product::new().await;
+    let tokens = product.register("ada@example.org", "ada").await;
+    let good = tokens["access_token"].as_str().unwrap();
+    assert_eq!(me(&product, good).await.0, 200);
+    let (header, claims, signature) = parts(good);
+    let with = |name: &str, value: Value| {
+        let mut changed = header.clone();
+        changed[name] = value;
+        changed
+    };
+    let claim = |name: &str, value: Value| {
+        let mut changed = claims.clone();
+        changed[name] = value;
+        changed
+    };
+    let (_, keys) = read(product.send(Method::GET, "/.well-known/jwks.json", &Value::Null, &[]).await).await;
+    let public = BASE64.decode(keys["keys"][0]["x"].as_str().unwrap()).unwrap();
+    // HS256 with the public key for a secret
+    let hs = {
+        let text = format!(
+            "{}.{}",
+            BASE64.encode(with("alg", json!("HS256")).to_string()),
+            BASE64.encode(claims.to_string())
+        );
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &public);
+        format!("{text}.{}", BASE64.encode(aws_lc_rs::hmac::sign(&key, text.as_bytes())))
+    };
+    // a right signature by a key of somebody else, offered in the token itself
+    let stranger = {
+        use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let mut own = with("jku", json!("https://evil.example/jwks.json"));
+        own["jwk"] =
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": BASE64.encode(pair.public_key().as_ref()) });
+        let text = format!("{}.{}", BASE64.encode(own.to_string()), BASE64.encode(claims.to_string()));
+        format!("{text}.{}", BASE64.encode(pair.sign(text.as_bytes())))
+    };
+    let bad = [
+        join(&with("alg", json!("none")), &claims, ""),
+        join(&with("alg", json!("None")), &claims, &signature),
+        join(&with("alg", json!("RS256")), &claims, &signature),
+        join(&with("typ", json!("JWT")), &claims, &signature),
+        join(&with("kid", json!("../../etc/passwd")), &claims, &signature),
+        join(&with("kid", json!("' OR 1=1 --")), &claims, &signature),
+        join(&with("kid", json!("\u{0}")), &claims, &signature),
+        join(&with("kid", Value::Null), &claims, &signature),
+        join(&header, &claim("sub", json!("00000000-0000-0000-0000-000000000000")), &signature),
+        join(&header, &claim("role", json!("admin")), &signature),
+        join(&header, &claim("aud", json!("https://other.example")), &signature),
+        join(&header, &claim("exp", json!(4_000_000_000_u64)), &signature),
+        hs,
+        stranger,
+        good[..good.len() - 4].to_owned(),
+        good.replace('.', ""),
+        format!("{good}.x"),
+        "x".repeat(5_000),
+        "...".to_owned(),
+        "é.é.é".to_owned(),
+    ];
+    for token in bad {
+        let (status, body, challenge) = me(&product, &token).await;
+        let code = body["code"].as_str().unwrap_or_default();
+        assert!(
+            status == 401 && matches!(code, "auth.invalid_token" | "auth.required"),
+            "{token}: {status} {body}"
+        );
+        assert!(challenge.starts_with("Bearer"), "{challenge}");
+    }
+    for authorization in ["", "Basic YTpi", "Bearer", "Bearer  ", good] {
+        let answer = product
+            .send(Method::GET, "/api/auth/me", &Value::Null, &[("authorization", authorization)])
+            .await;
+        assert_eq!(read(answer).await.1["code"], "auth.required", "{authorization}");
+    }
+    assert_eq!(me(&product, good).await.0, 200, "and the right one still works");
+}
+
+#[tokio::test]
+async fn a_token_for_another_service_or_another_time_is_refused() {
+    let product = Product::new().await;
+    let tokens = product.register("ada@example.org", "ada").await;
+    let good = tokens["access_token"].as_str().unwrap();
+    // the same database and keys, but for another audience
+    let other = product
+        .restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("TOKEN_AUDIENCE", "https://rentals.example")])
+        .await;
+    assert_eq!(me(&other, good).await.1["code"], "auth.invalid_token");
+    product.advance(Duration::from_secs(299));
+    assert_eq!(me(&product, good).await.0, 200);
+    product.advance(Duration::from_secs(1));
+    let (_, refused, challenge) = me(&product, good).await;
+    assert_eq!((&refused["code"], challenge.contains("invalid_token")), (&json!("auth.invalid_token"), true));
+}
+
+#[tokio::test]
+async fn keys_rotate_without_signing_anybody_out() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let product = Product::new().await;
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    let rotate = || async {
+        engine.ask(&RotateSigningKeys::default(), Terms::default()).await;
+        engine.drain().await;
+    };
+    let kids = || async {
+        let (_, keys) =
+            read(product.send(Method::GET, "/.well-known/jwks.json", &Value::Null, &[]).await).await;
+        keys["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key["kid"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let kid = |tokens: &Value| {
+        parts(tokens["access_token"].as_str().unwrap()).0["kid"].as_str().unwrap().to_owned()
+    };
+    let mut tokens = product.register("ada@example.org", "ada").await;
+    let first = kid(&tokens);
+    rotate().await;
+    assert_eq!(kids().await, [first.clone()], "not due");
+    for _ in 0..2 {
+        product.advance(DAY * 15);
+        tokens = product.refreshed(&tokens).await;
+    }
+    rotate().await;
+    // the next key is published before it signs
+    assert_eq!(kids().await.len(), 2);
+    tokens = product.refreshed(&tokens).await;
+    assert_eq!(kid(&tokens), first);
+    product.advance(Duration::from_secs(599));
+    let last_of_first = product.refreshed(&tokens).await;
+    assert_eq!(kid(&last_of_first), first);
+    product.advance(Duration::from_secs(1));
+    let next = product.refreshed(&last_of_first).await;
+    assert_ne!(kid(&next), first);
+    assert_eq!(product.get("/api/auth/me", &last_of_first).await.0, 200, "its tokens live to their end");
+    assert_eq!(product.get("/api/auth/me", &next).await.0, 200);
+    product.advance(Duration::from_secs(361));
+    let next = product.refreshed(&next).await;
+    rotate().await;
+    let held = product.restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1")]).await;
+    let (_, keys) = read(held.send(Method::GET, "/.well-known/jwks.json", &Value::Null, &[]).await).await;
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "the old key is gone when no token of it can live");
+    assert_eq!(kid(&next), keys["keys"][0]["kid"].as_str().unwrap());
+}
+
+#[tokio::test]
+async fn another_algorithm_is_taken_up_by_the_next_rotation() {
+    for algorithm in ["ES256", "RS256"] {
+        let product =
+            Product::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("TOKEN_ALGORITHM", algorithm)]).await;
+        let tokens = product.register("ada@example.org", "ada").await;
+        let (header, ..) = parts(tokens["access_token"].as_str().unwrap());
+        assert_eq!(header["alg"], algorithm);
+        assert_eq!(product.get("/api/auth/me", &tokens).await.0, 200);
+    }
+}
