@@ -103,9 +103,9 @@ async fn all_faults_are_told_at_once_unknown_fields_among_them() {
         ("/purpose", "field.choice"),
     ];
     assert_eq!(told, wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
-    let signed_in_only = json!({ "identifier": "ada@example.org", "purpose": "step_up" });
+    let no_purpose = json!({ "identifier": "ada@example.org", "purpose": "verify_email_link" });
     assert_eq!(
-        faults(&product, REQUEST, &signed_in_only).await,
+        faults(&product, REQUEST, &no_purpose).await,
         [("/purpose".into(), "field.choice".into())]
     );
     assert_untouched(&product).await;
