@@ -1,14 +1,14 @@
-//! One's own account over HTTP: making it, signing in to it, seeing it.
+//! One's own account over HTTP: signing in to it, seeing it, deleting it.
 
 use chrono::{DateTime, Utc};
 use keryu_common::auth::password::{self, Password};
-use keryu_common::auth::{register, sign_in, token};
+use keryu_common::auth::{sign_in, token};
 use keryu_common::config::{Config, Stage};
 use keryu_common::error::{Code, invalid};
 use keryu_common::limit::lockout;
 use keryu_common::role::Permission;
 use keryu_common::session::{Method, Person};
-use keryu_common::{Context, Error, Fault, factor, idempotency, session, user};
+use keryu_common::{Context, Error, Fault, factor, session, user};
 use poem::Request;
 use poem::http::{HeaderName, HeaderValue};
 use poem::web::Data;
@@ -19,17 +19,15 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
-use crate::edge::field::{IdentifierIn, NameIn, NewPasswordIn, UsernameIn};
-use crate::edge::idempotency::Idempotent;
+use crate::edge::field::NameIn;
 use crate::edge::limit::anonymous;
 use crate::edge::problem::{Answer, Problem};
 use crate::edge::signed::Signed;
-use crate::operation::{Accepted, Created, Note, Security, Tag};
+use crate::operation::{Accepted, Note, Security, Tag};
 use crate::session::TokensOut;
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
-    Note { operation: "register", security: Security::Anonymous, refusals: REGISTER_REFUSALS },
     Note { operation: "login", security: Security::Anonymous, refusals: LOGIN_REFUSALS },
     Note { operation: "me", security: Security::Bearer, refusals: &[] },
     Note {
@@ -38,17 +36,6 @@ pub const NOTES: &[Note] = &[
         refusals: &[session::STEP_UP, user::LAST_SUPERUSER],
     },
     Note { operation: "debug_headers", security: Security::Staff(Permission::DebugRead), refusals: &[] },
-];
-const REGISTER_REFUSALS: &[Code] = &[
-    password::OFF,
-    password::BUSY,
-    token::INVALID,
-    token::EXPIRED,
-    user::IDENTIFIER_TAKEN,
-    user::USERNAME_TAKEN,
-    user::REFERRAL_UNKNOWN,
-    idempotency::MISMATCH,
-    idempotency::LOST,
 ];
 const LOGIN_REFUSALS: &[Code] = &[
     password::OFF,
@@ -65,52 +52,6 @@ const LOGIN_REFUSALS: &[Code] = &[
     user::BANNED,
     user::DELETED,
 ];
-
-/// A registration.
-#[derive(Debug, Object)]
-#[oai(example)]
-pub struct RegisterIn {
-    /// What was proved.
-    identifier: IdentifierIn,
-    /// The name wanted.
-    username: UsernameIn,
-    /// From `otp/verify` with the purpose `register`.
-    #[oai(validator(min_length = 1, max_length = 128))]
-    verification_token: String,
-    /// To sign in with later, beside codes.
-    password: Option<NewPasswordIn>,
-    /// Of whoever invited.
-    #[oai(validator(min_length = 1, max_length = 16, pattern = "^[0-9A-Za-z]+$"))]
-    referral_code: Option<String>,
-}
-
-impl Example for RegisterIn {
-    fn example() -> Self {
-        Self {
-            identifier: IdentifierIn("+254712345678".to_owned()),
-            username: UsernameIn("ada.lovelace".to_owned()),
-            verification_token: "q0Jm3oTn0jvQq3cQyHfUuP1rGm2bXo8w".to_owned(),
-            password: Some(NewPasswordIn("a river of small stones".to_owned())),
-            referral_code: None,
-        }
-    }
-}
-
-impl Input for RegisterIn {
-    type Ask = register::Ask;
-    fn ask(self, config: &Config) -> Option<register::Ask> {
-        Some(register::Ask {
-            identifier: self.identifier.parse(config)?,
-            username: self.username.parse()?,
-            referral_code: self.referral_code,
-            password: match self.password {
-                Some(password) => Some(password.parse(config)?),
-                None => None,
-            },
-            verification_token: self.verification_token,
-        })
-    }
-}
 
 /// A sign-in, by password or by verification token.
 #[derive(Debug, Object)]
@@ -291,24 +232,6 @@ pub struct Accounts;
 
 #[OpenApi(prefix_path = "/api/auth", tag = "Tag::Account")]
 impl Accounts {
-    /// Register
-    ///
-    /// Makes an account for an identifier that was proved, and signs in to it.
-    #[oai(path = "/register", method = "post", operation_id = "register", transform = "anonymous")]
-    async fn register(
-        &self,
-        ctx: Data<&Context>,
-        from: Caller,
-        /// The same key and body within ten minutes gets the saved answer.
-        #[oai(name = "Idempotency-Key")]
-        key: Idempotent,
-        body: Body<RegisterIn>,
-    ) -> Answer<Created<TokensOut>> {
-        let key = key.bind(&ctx.config, &from, "register", &body)?.map(idempotency::Key::with_credentials);
-        let tokens = register::register(&ctx, &from, body.ask, key.as_ref()).await?;
-        Ok(Created(tokens.into()))
-    }
-
     /// Sign in
     ///
     /// By a verification token, or by a password. Names known and unknown get the same answers.

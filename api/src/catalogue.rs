@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use keryu_common::auth::{otp, password, sign_in, token, verify};
+use keryu_common::auth::{classic, otp, password, sign_in, token, verify};
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
@@ -18,6 +18,7 @@ pub fn codes() -> Vec<Code> {
         .chain(idempotency::CODES)
         .chain(otp::CODES)
         .chain(token::CODES)
+        .chain(classic::CODES)
         .chain(sign_in::CODES)
         .chain(password::CODES)
         .chain(lockout::CODES)

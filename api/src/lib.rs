@@ -15,6 +15,7 @@ pub mod ip_block;
 pub mod operation;
 pub mod passkey;
 pub mod password;
+pub mod register;
 pub mod role;
 pub mod session;
 pub mod staff;
@@ -34,6 +35,7 @@ use edge::{Edge, State, health as probes};
 fn operations() -> impl OpenApi {
     (
         auth::Auth,
+        register::Registration,
         account::Accounts,
         password::Passwords,
         session::Sessions,
@@ -55,6 +57,7 @@ fn operations() -> impl OpenApi {
 pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
     [
         auth::NOTES,
+        register::NOTES,
         account::NOTES,
         password::NOTES,
         session::NOTES,

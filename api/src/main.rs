@@ -1,10 +1,15 @@
 //! `keryu-api`: serves the HTTP API, and the commands around it.
 
+mod command;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use command::keys::Keys;
+use command::seed::Seed;
+use command::superuser::CreateSuperuser;
 use keryu_api::{app, catalogue, document};
 use keryu_common::auth::password::{Cost, bare};
 use keryu_common::config::{Config, Source, Stage};
@@ -34,6 +39,9 @@ enum Command {
     Migrate,
     /// Print the OpenAPI document
     Openapi,
+    CreateSuperuser(CreateSuperuser),
+    Keys(Keys),
+    Seed(Seed),
     /// Print the catalogue of error codes
     #[command(hide = true)]
     Errors,
@@ -56,6 +64,9 @@ fn main() -> ExitCode {
         }
         Command::Serve => with_settings(serve),
         Command::Migrate => with_settings(migrate),
+        Command::CreateSuperuser(ask) => with_settings(|config| ask.run(config)),
+        Command::Keys(ask) => with_settings(|config| ask.run(config)),
+        Command::Seed(ask) => with_settings(|config| ask.run(config)),
     };
     match done {
         Ok(code) => code,
@@ -67,8 +78,7 @@ fn main() -> ExitCode {
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {
-    use std::io::Write;
-    std::io::stdout().write_all(text.as_bytes())?;
+    command::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -36,10 +36,10 @@ pub const NOTES: &[Note] = &[
             user::NOT_FOUND,
             NOT_FOUND,
             role::NOT_FOUND,
-            role::OWN,
+            user::SELF,
             role::BEYOND_RANK,
             role::NOT_HELD,
-            role::LAST_SUPERUSER,
+            user::LAST_SUPERUSER,
         ],
     },
 ];

@@ -103,16 +103,9 @@ impl Input for UserIn {
             identifiers.push(given.parse(config)?);
         }
         Some(NewPerson {
-            username,
-            identifiers,
-            verified: false,
             first_name: self.first_name.as_ref().and_then(LineIn::parse),
             last_name: self.last_name.as_ref().and_then(LineIn::parse),
-            referral_code: None,
-            password: None,
-            role: "member".to_owned(),
-            is_superuser: false,
-            actor: None,
+            ..NewPerson::of(username, identifiers)
         })
     }
 }

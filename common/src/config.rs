@@ -159,6 +159,8 @@ pub struct Config {
     pub otp: crate::auth::otp::Config,
     /// Passwords.
     pub password: crate::auth::password::Config,
+    /// Registration before the proof.
+    pub classic: crate::auth::classic::Config,
     /// Failed sign-ins.
     pub lockout: crate::limit::lockout::Config,
     /// Sessions and tokens.
@@ -203,6 +205,7 @@ impl Config {
             http: crate::limit::Config::read(source),
             otp: crate::auth::otp::Config::read(source, stage),
             password: crate::auth::password::Config::read(source, stage),
+            classic: crate::auth::classic::Config::read(source),
             lockout: crate::limit::lockout::Config::read(source),
             session: crate::session::Config::read(source),
             user: crate::user::Config::read(source),

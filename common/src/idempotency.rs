@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: the outcome of a POST is saved in the verb's own transaction and given again to
-//! the same call within a day. The key is kept as a hash and the outcome sealed under the key given and
-//! the deployment's secret: neither alone opens it.
+//! the same call within a day. The key is kept as a hash, the body (which may hold a password) as a keyed
+//! one, and the outcome sealed under the key given and the deployment's secret: neither alone opens it.
 //!
 //! The row is the lock. Of two parallel calls the second waits in [`begin`] until the first commits. A
 //! verb that commits without [`finish`] (a refusal it remembers) leaves the key free.
@@ -41,7 +41,8 @@ const CREDENTIALS_LIFE: Duration = Duration::from_secs(600);
 /// A key given by a client, bound to who gave it, where and with which body.
 pub struct Key {
     hash: [u8; 32],
-    body: [u8; 32],
+    /// Keyed hashes of the body, newest first.
+    bodies: Vec<[u8; 32]>,
     life: Duration,
     /// Key id and sealing key, newest first.
     seals: Vec<(String, [u8; 32])>,
@@ -78,14 +79,17 @@ impl Key {
             });
         }
         let scope = [owner.as_bytes(), route.as_bytes(), given.as_bytes()];
-        let seals =
-            keys.derive_all("idempotency").map(|(id, key)| (id.to_owned(), key.mac(&scope))).collect();
+        let of_body = [b"body", scope[0], scope[1], scope[2], body];
+        let (seals, bodies) = keys
+            .derive_all("idempotency")
+            .map(|(id, key)| ((id.to_owned(), key.mac(&scope)), key.mac(&of_body)))
+            .unzip();
         let mut name = Vec::with_capacity(given.len() + owner.len() + route.len() + 24);
         for part in scope {
             name.extend_from_slice(&(part.len() as u64).to_be_bytes());
             name.extend_from_slice(part);
         }
-        Ok(Self { hash: sha256(&name), body: sha256(body), life: LIFE, seals })
+        Ok(Self { hash: sha256(&name), bodies, life: LIFE, seals })
     }
 
     /// For outcomes that hold credentials: kept ten minutes.
@@ -125,7 +129,7 @@ pub async fn begin(tx: &mut PgConnection, now: DateTime<Utc>, key: &Key) -> Resu
            WHERE k.outcome IS NULL OR k.expires_at <= excluded.created_at
            RETURNING true AS "fresh!""#,
         &key.hash,
-        &key.body,
+        key.bodies.first().map_or(&[][..], |hash| hash.as_slice()),
         now,
         now + key.life,
     )
@@ -140,13 +144,12 @@ pub async fn begin(tx: &mut PgConnection, now: DateTime<Utc>, key: &Key) -> Resu
     )
     .fetch_one(tx)
     .await?;
-    if saved.body_hash != key.body {
+    let outcome = key.open(&saved.outcome);
+    let outcome = outcome.ok_or_else(|| LOST.refuse("The key that sealed the saved answer is gone."))?;
+    if !key.bodies.iter().any(|hash| hash.as_slice() == saved.body_hash) {
         return Err(MISMATCH.refuse("This Idempotency-Key was sent before with another body.").into());
     }
-    let outcome = key.open(&saved.outcome);
-    outcome
-        .map(Begun::Replay)
-        .ok_or_else(|| LOST.refuse("The key that sealed the saved answer is gone.").into())
+    Ok(Begun::Replay(outcome))
 }
 
 /// Saves the outcome within the verb's transaction.

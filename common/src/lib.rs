@@ -26,6 +26,7 @@ pub mod retention;
 pub mod role;
 pub mod seal;
 pub mod secret;
+pub mod seed;
 pub mod session;
 pub mod telemetry;
 pub mod user;

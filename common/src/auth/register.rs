@@ -37,8 +37,8 @@ impl std::fmt::Debug for Ask {
 /// idempotency key the same answer is given again.
 ///
 /// # Errors
-/// `auth.password_off`, `auth.busy`, a fault of the password, `verification.*`, `user.identifier_taken`, `user.username_taken`, `user.referral_unknown`, and the
-/// refusals of [`idempotency::begin`].
+/// `auth.password_off`, `auth.busy`, a fault of the password, `verification.*`, `user.identifier_taken`,
+/// `user.username_taken`, `user.referral_unknown`, and the refusals of [`idempotency::begin`].
 pub async fn register(
     ctx: &Context,
     client: &Client,
@@ -67,7 +67,7 @@ pub async fn register(
         referral_code: ask.referral_code,
         verified: true,
         password,
-        ..NewPerson::of(ask.username, ask.identifier)
+        ..NewPerson::of(ask.username, vec![ask.identifier])
     };
     let user_id = user::create(&mut tx, ctx, client, person).await?;
     let told = Told { user_id, message: Message::Welcome, facts };

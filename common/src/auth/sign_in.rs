@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::factor::challenge::demand;
 use crate::job::Queue;
+use crate::notify::{self, Facts, Message, Told};
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::verification::{self, By, Proving};
 use crate::user::{self, Identifier};
@@ -74,6 +75,11 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
             }
             other => other?,
         }
+    }
+    if !found.any_verified {
+        // the first proof of an account made by form or by staff
+        let told = Told { user_id: found.user_id, message: Message::Welcome, facts: Facts::at(now) };
+        notify::tell(&mut tx, ctx, client, &told).await?;
     }
     password::recovered(&mut tx, ctx, found.user_id, ask.device_token.as_deref()).await?;
     if let Some(refusal) = demand(&mut tx, ctx, client, found.user_id, &[Method::Otp]).await? {

@@ -4,8 +4,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{BEYOND_RANK, LAST_SUPERUSER, OWN, Permission, find, must_hold, store};
-use crate::audit::{self, Client, Line};
+use super::{BEYOND_RANK, Permission, find, must_hold, store};
+use crate::audit::{self, Client, Line, Values};
 use crate::context::Context;
 use crate::error::Result;
 use crate::job::Queue;
@@ -38,8 +38,8 @@ pub struct Assignment {
 /// Gives somebody a role. They are told, if anything changed.
 ///
 /// # Errors
-/// `auth.forbidden`, `auth.step_up_required`, `role.own`, `user.not_found`, `role.not_found`,
-/// `role.beyond_rank`, `role.not_held`, `role.last_superuser`.
+/// `auth.forbidden`, `auth.step_up_required`, `user.self`, `user.not_found`, `role.not_found`,
+/// `role.beyond_rank`, `role.not_held`, `user.last_superuser`.
 pub async fn assign(
     ctx: &Context,
     client: &Client,
@@ -50,7 +50,7 @@ pub async fn assign(
     person.may(Permission::UsersRole)?;
     person.require_fresh(ctx)?;
     if person.user_id() == user_id {
-        return Err(OWN.refuse("Somebody else has to do this.").into());
+        return Err(user::SELF.refuse("Somebody else has to do this.").into());
     }
     if grant.is_superuser.is_some() && !person.account.is_superuser {
         return Err(FORBIDDEN.refuse("Superusers alone make and unmake superusers.").into());
@@ -83,11 +83,12 @@ pub async fn assign(
             entity_id: user_id.to_string(),
             actor: Some(person.user_id()),
             session_id: Some(person.session_id),
-            details: json!({ "old": said(&old), "new": said(&new) }),
+            details: json!({}),
             client,
             at: now,
         };
-        audit::note(&mut tx, line).await?;
+        let values = Values { old: said(&old), new: said(&new), sealed: None };
+        audit::note_change(&mut tx, line, values).await?;
         let facts = Facts { role: Some(new.role.clone()), ..Facts::at(now) };
         notify::tell(&mut tx, ctx, client, &Told { user_id, message: Message::RoleChanged, facts }).await?;
     }
@@ -100,12 +101,12 @@ pub async fn assign(
 /// the account) asks this first, in the same transaction: those who ask wait for each other.
 ///
 /// # Errors
-/// `role.last_superuser`.
+/// `user.last_superuser`.
 pub async fn keep_superuser(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
     store::lock_superusers(&mut *tx).await?;
     let others = store::count_other_superusers(tx, user_id, Status::Active).await?;
     if others == 0 {
-        return Err(LAST_SUPERUSER.refuse("There is no other superuser who may sign in.").into());
+        return Err(user::LAST_SUPERUSER.refuse("There is no other superuser who may sign in.").into());
     }
     Ok(())
 }

@@ -5,14 +5,16 @@
 mod assign;
 mod permission;
 mod store;
+mod superuser;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
 pub use assign::{Assignment, Grant, assign, keep_superuser};
 pub use permission::Permission;
+pub use superuser::{Superuser, create_superuser};
 
-use crate::audit::{self, Client, Line};
+use crate::audit::{self, Client, Line, Values};
 use crate::context::Context;
 use crate::error::{Code, Refusal, Result};
 use crate::session::Person;
@@ -34,22 +36,8 @@ pub const NOT_HELD: Code = Code {
     title: "You do not hold this right yourself",
     advice: "Ask somebody who holds every right that `detail` names.",
 };
-/// One's own role.
-pub const OWN: Code = Code {
-    code: "role.own",
-    status: 403,
-    title: "Nobody changes their own role",
-    advice: "Ask somebody else whose role has the right to do it.",
-};
-/// The last superuser.
-pub const LAST_SUPERUSER: Code = Code {
-    code: "role.last_superuser",
-    status: 409,
-    title: "The last superuser stays",
-    advice: "Make another superuser first.",
-};
 /// All refusals of this slice.
-pub const CODES: &[Code] = &[NOT_FOUND, BEYOND_RANK, NOT_HELD, OWN, LAST_SUPERUSER];
+pub const CODES: &[Code] = &[NOT_FOUND, BEYOND_RANK, NOT_HELD];
 
 /// The highest rank a role may have; superusers stand above it.
 pub const HIGHEST_RANK: i16 = 1000;
@@ -130,11 +118,12 @@ pub async fn change(
         entity_id: new.role.clone(),
         actor: Some(person.user_id()),
         session_id: Some(person.session_id),
-        details: json!({ "old": said(&old), "new": said(&new) }),
+        details: json!({}),
         client,
         at: now,
     };
-    audit::note(&mut tx, line).await?;
+    let values = Values { old: said(&old), new: said(&new), sealed: None };
+    audit::note_change(&mut tx, line, values).await?;
     tx.commit().await?;
     Ok(new)
 }

@@ -18,6 +18,8 @@ use crate::{id, seal, secret};
 /// A person to be.
 #[derive(Clone)]
 pub struct NewPerson {
+    /// Theirs, where it was given out already.
+    pub user_id: Option<Uuid>,
     /// The name wanted.
     pub username: Username,
     /// E-mail address or phone number.
@@ -47,11 +49,12 @@ impl std::fmt::Debug for NewPerson {
 }
 
 impl NewPerson {
-    /// A member with one identifier that is not proved.
-    pub fn of(username: Username, identifier: Identifier) -> Self {
+    /// A member with identifiers that are not proved.
+    pub fn of(username: Username, identifiers: Vec<Identifier>) -> Self {
         Self {
+            user_id: None,
             username,
-            identifiers: vec![identifier],
+            identifiers,
             verified: false,
             first_name: None,
             last_name: None,
@@ -75,7 +78,7 @@ pub async fn create(
     person: NewPerson,
 ) -> Result<Uuid> {
     let now = ctx.now();
-    let user_id = id::ordered(now);
+    let user_id = person.user_id.unwrap_or_else(|| id::ordered(now));
     let referred_by = match &person.referral_code {
         None => None,
         Some(code) => {

@@ -39,6 +39,7 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("mfa_challenges", "user_id", Way::Cascade),
     ("totp_factors", "user_id", Way::Cascade),
     ("recovery_codes", "user_id", Way::Cascade),
+    ("factor_tries", "user_id", Way::Cascade),
     ("passkeys", "user_id", Way::Cascade),
     ("passkey_challenges", "user_id", Way::Cascade),
     ("device_tokens", "user_id", Way::Cascade),

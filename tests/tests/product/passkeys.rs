@@ -10,6 +10,9 @@ use crate::support::Product;
 use crate::support::authenticator::{Authenticator, encode};
 use crate::totp::{lines, pointers, post, refusal, refused, wait_for_factor};
 
+/// What an attacker, or a broken authenticator, does otherwise.
+type Misuse = fn(&mut Authenticator);
+
 const MAIL: &str = "ada@example.org";
 
 async fn register_start(product: &Product, tokens: &Value) -> Value {
@@ -150,7 +153,7 @@ async fn answers_of_other_sites_other_parties_and_nobody_are_refused() {
     let tokens = product.register(MAIL, "ada").await;
     let (mut authenticator, _) = enrol(&product, &tokens).await;
     let here = product.base.clone();
-    let misuses: [(&str, fn(&mut Authenticator)); 6] = [
+    let misuses: [(&str, Misuse); 6] = [
         ("origin", |it| it.origin = "https://127.0.0.1.evil.example".to_owned()),
         ("relying_party", |it| it.rp_id = Some("evil.example".to_owned())),
         ("user_presence", |it| it.flags &= !1),

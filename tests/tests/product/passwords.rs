@@ -267,6 +267,34 @@ async fn who_is_not_active_learns_it_by_the_right_password_alone() {
 }
 
 #[tokio::test]
+async fn a_second_factor_is_asked_for_after_the_right_password_and_not_passed_by_a_new_one() {
+    let product = Product::new().await;
+    someone(&product, "ada@example.org", "ada").await;
+    product
+        .world
+        .execute(
+            "INSERT INTO totp_factors (factor_id, user_id, sealed, created_at, confirmed_at)
+             SELECT gen_random_uuid(), user_id, 'x', now(), now() FROM users",
+        )
+        .await;
+    assert_eq!(login(&product, "ada", "not the password").await.1["code"], "auth.invalid");
+    let demanded = async |password: &str| {
+        let (status, refused) = login(&product, "ada", password).await;
+        assert_eq!((status, &refused["code"]), (401, &json!("mfa.required")));
+        assert_eq!(refused["methods"], json!(["totp"]));
+        refused["mfa_token"].clone()
+    };
+    let waiting = demanded(GOOD).await;
+    let (code, _) = forgot(&product, "ada@example.org").await;
+    assert_eq!(reset(&product, "ada@example.org", &code, BETTER).await.0, 200);
+    demanded(BETTER).await;
+    let body = json!({ "mfa_token": waiting, "method": "totp", "code": "000000" });
+    let (_, refused) = product.post("/api/auth/mfa/verify", body).await;
+    assert_eq!(refused["code"], "mfa.expired", "what waited with the old password waits no longer");
+    assert_eq!(product.world.count("SELECT count(*) FROM sessions WHERE ended_at IS NULL").await, 0);
+}
+
+#[tokio::test]
 async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_gets_a_code() {
     let product = Product::new().await;
     let tokens = someone(&product, "ada@example.org", "ada").await;
@@ -279,6 +307,13 @@ async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_ge
     let code = product.code_for("ada@example.org").await.expect("a code");
     let (status, verified) = product.verify("ada@example.org", "login", &code, Some(challenge)).await;
     assert_eq!(status, 200, "{verified}");
+    let body =
+        json!({ "identifier": "ada@example.org", "verification_token": verified["verification_token"] });
+    let (status, again) = product.post("/api/auth/login", body).await;
+    assert_eq!((status, &again["user_id"]), (200, &tokens["user_id"]), "{again}");
+    // proved by who had the password: it stays
+    sign_in(&product, "ada", GOOD).await;
+    product.world.execute("UPDATE users SET email_verified_at = NULL").await;
     let lax = product.restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("AUTH_REQUIRE_VERIFIED", "off")]).await;
     assert_eq!(sign_in(&lax, "ada", GOOD).await["user_id"], tokens["user_id"]);
 }

@@ -11,6 +11,7 @@ use crate::auth::otp::{self, Purpose};
 use crate::auth::{sign_in::NO_ACCOUNT, token};
 use crate::context::Context;
 use crate::error::{Fault, Refusal, Result, invalid};
+use crate::job::Queue;
 use crate::limit::lockout::Subject;
 use crate::notify::{self, Message};
 use crate::secret;
@@ -75,7 +76,7 @@ pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
     note(&mut tx, ctx, client, (user_id, None), "password.reset").await?;
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
-    ctx.wake.queue(crate::job::Queue::Default);
+    ctx.wake.queue(Queue::Default);
     ctx.lockout.clear(&Subject::Name(super::account_hash(ctx, user_id)), client).await;
     Ok(())
 }
@@ -122,7 +123,7 @@ pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change
     note(&mut tx, ctx, client, by, "password.changed").await?;
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
-    ctx.wake.queue(crate::job::Queue::Default);
+    ctx.wake.queue(Queue::Default);
     Ok(())
 }
 

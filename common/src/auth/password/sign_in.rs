@@ -7,6 +7,7 @@ use crate::audit::{self, Client, Line};
 use crate::auth::otp::{self, Purpose};
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
+use crate::job::Queue;
 use crate::limit::lockout::{self, Subject, Try};
 use crate::secret;
 use crate::session::{self, Method, SignIn, Tokens};
@@ -165,9 +166,8 @@ impl<'a> Attempt<'a> {
         };
         let mut tx = ctx.db.begin().await?;
         let settled = store::settle(&mut tx, found.user_id, self.subject.hash(), most).await?;
-        if settled.is_none_or(|(now, in_a_row)| now != hash || in_a_row >= most) {
-            return Ok(Admitted::Wrong);
-        }
+        let settled = settled.filter(|settled| settled.hash == hash && settled.in_a_row < most);
+        let Some(settled) = settled else { return Ok(Admitted::Wrong) };
         if let Err(refusal) = found.status.must_be_active() {
             audit::note(&mut tx, self.line(refusal.code)).await?;
             tx.commit().await?;
@@ -182,8 +182,9 @@ impl<'a> Attempt<'a> {
             store::set_rehashed(&mut tx, found.user_id, hash, anew).await?;
         }
         let methods = [Method::Password];
-        if let Some(refusal) =
-            factor::challenge::demand(&mut tx, ctx, client, found.user_id, &methods).await?
+        if settled.has_factor
+            && let Some(refusal) =
+                factor::challenge::demand(&mut tx, ctx, client, found.user_id, &methods).await?
         {
             tx.commit().await?;
             return Ok(Admitted::Right(refusal));
@@ -192,6 +193,7 @@ impl<'a> Attempt<'a> {
             SignIn { user_id: found.user_id, methods: &methods, device_token: ask.device_token.as_deref() };
         let tokens = session::open(&mut tx, ctx, client, sign_in).await?;
         tx.commit().await?;
+        ctx.wake.queue(Queue::Default);
         Ok(Admitted::In(Box::new(tokens)))
     }
 

@@ -114,30 +114,41 @@ pub async fn count_failure(
     .await
 }
 
-/// Ends a row of failures that is shorter than `most`. Answers with the password as it is now, which stays
-/// until the transaction ends, and with how long the row was.
+/// What a right password is judged by, read where the row of failures is ended.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The password as it is now; it stays so until the transaction ends.
+    pub hash: String,
+    /// How long the row was.
+    pub in_a_row: i32,
+    /// Whether a second factor is confirmed.
+    pub has_factor: bool,
+}
+
+/// Ends a row of failures that is shorter than `most`.
 pub async fn settle(
     tx: &mut PgConnection,
     user_id: Uuid,
     subject_hash: &[u8],
     most: i32,
-) -> Sql<Option<(String, i32)>> {
-    let row = sqlx::query!(
+) -> Sql<Option<Settled>> {
+    sqlx::query_as!(
+        Settled,
         r#"WITH reset AS (
                UPDATE login_failures SET in_a_row = 0
                WHERE subject_hash = $2 AND in_a_row > 0 AND in_a_row < $3
-           ), failures AS (
-               SELECT coalesce((SELECT in_a_row FROM login_failures WHERE subject_hash = $2), 0) AS in_a_row
            )
-           SELECT p.hash, f.in_a_row AS "in_a_row!" FROM passwords p, failures f
-           WHERE p.user_id = $1 FOR SHARE OF p"#,
+           SELECT p.hash,
+                  coalesce((SELECT in_a_row FROM login_failures WHERE subject_hash = $2), 0) AS "in_a_row!",
+                  (EXISTS (SELECT 1 FROM totp_factors t WHERE t.user_id = $1 AND t.confirmed_at IS NOT NULL)
+                   OR EXISTS (SELECT 1 FROM passkeys k WHERE k.user_id = $1)) AS "has_factor!"
+           FROM passwords p WHERE p.user_id = $1 FOR SHARE"#,
         user_id,
         subject_hash,
         most,
     )
     .fetch_optional(tx)
-    .await?;
-    Ok(row.map(|row| (row.hash, row.in_a_row)))
+    .await
 }
 
 /// The known devices of somebody, as hashes of their tokens.
