@@ -14,7 +14,7 @@ use crate::auth::otp::Purpose;
 use crate::auth::password::Password;
 use crate::auth::token;
 use crate::context::Context;
-use crate::error::{Refusal, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::job::Queue;
 use crate::session::{self, Person};
 
@@ -81,9 +81,12 @@ pub async fn step_up(ctx: &Context, client: &Client, person: &Person, proof: Pro
             Some(refusal) => Err(refusal),
         },
         Found::Token(text) => {
-            let purposes = [Purpose::StepUp];
-            token::consume_for(&mut tx, now, &text, &purposes, (user_id, person.session_id)).await?;
-            Ok(())
+            let whose = (user_id, person.session_id);
+            match token::consume_for(&mut tx, now, &text, &[Purpose::StepUp], whose).await {
+                Ok(_) => Ok(()),
+                Err(Error::Refusal(refusal)) => Err(refusal),
+                Err(error) => return Err(error),
+            }
         }
     };
     let refused = outcome.as_ref().err().map(|refusal| refusal.code);

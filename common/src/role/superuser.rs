@@ -32,6 +32,7 @@ pub async fn create_superuser(ctx: &Context, client: &Client, ask: Superuser) ->
         None => None,
     };
     let person = NewPerson {
+        user_id: None,
         username: ask.username,
         identifiers: ask.identifiers,
         verified: true,

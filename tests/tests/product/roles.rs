@@ -105,7 +105,8 @@ async fn what_wants_a_token_is_refused_without_one() {
             continue;
         }
         let body = example(&path, &method);
-        let (status, refusal) = read(product.send(method.clone(), &filled(&path, &method), &body, &[]).await).await;
+        let (status, refusal) =
+            read(product.send(method.clone(), &filled(&path, &method), &body, &[]).await).await;
         assert_eq!((status, &refusal["code"]), (401, &json!("auth.required")), "{method} {path}");
     }
 }

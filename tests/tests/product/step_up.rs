@@ -120,6 +120,7 @@ async fn without_a_factor_a_password_or_a_code_will_do_and_with_one_they_will_no
     assert!(is_fresh(&product, &tokens).await);
     let again = step_up(&product, by_code, &tokens).await;
     assert_eq!(refusal(again), refused(422, "verification.expired"));
+    assert_eq!(lines(&product, "auth.stepped_up").await, 4, "two that were let through, two that were not");
 
     let (app, _) = enrol(&product, &tokens).await;
     product.advance(STEP);
