@@ -25,6 +25,7 @@ pub fn build() -> Result<Value> {
     let mut document: Value = serde_json::from_str(&service.spec()).map_err(Error::internal)?;
     if let Some(schemas) = document.pointer_mut("/components/schemas") {
         close_inputs(schemas);
+        null_outputs(schemas);
         if let Value::Object(schemas) = schemas {
             schemas.insert("Problem".to_owned(), problem_schema());
         }
@@ -65,6 +66,10 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         codes.extend([MALFORMED, TIMEOUT, TOO_LARGE, MEDIA, VALIDATION]);
         example(&mut operation["requestBody"], schemas);
     }
+    let mut asked = operation["parameters"].as_array().into_iter().flatten();
+    if asked.any(|parameter| parameter["in"] != "path") {
+        codes.push(VALIDATION);
+    }
     match note.security {
         Security::Anonymous | Security::TwilioSignature | Security::SecretPath => {}
         Security::Bearer | Security::MaybeBearer => codes.extend(SIGNED),
@@ -81,6 +86,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         example(response, schemas);
     }
     codes.sort_by_key(|code| (code.status, code.code));
+    codes.dedup_by_key(|code| code.code);
     for of_status in codes.chunk_by(|a, b| a.status == b.status) {
         let status = of_status.first().map_or(500, |code| code.status);
         operation["responses"][status.to_string()] = problem_response(of_status);
@@ -95,7 +101,9 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
 
 /// Copies the schema's example beside it.
 fn example(holder: &mut Value, schemas: &Value) {
-    for media in holder["content"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+    for media in
+        holder.get_mut("content").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+    {
         let named = media["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next());
         let schema = named.map_or(&media["schema"], |name| &schemas[name]);
         if let Some(example) = schema.get("example").cloned() {
@@ -192,6 +200,25 @@ pub fn close_inputs(schemas: &mut Value) {
             if !required.iter().any(|known| known == name) && field.get("$ref").is_none() {
                 field["nullable"] = json!(true);
             }
+        }
+    }
+}
+
+/// In answers (`…Out`) a field without a value is null, if it is there at all.
+fn null_outputs(schemas: &mut Value) {
+    for (name, schema) in schemas.as_object_mut().into_iter().flatten() {
+        if schema["type"] != "object" || !name.ends_with("Out") {
+            continue;
+        }
+        let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
+        for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
+            if required.iter().any(|known| known == name) {
+                continue;
+            }
+            if let Some(named) = field.get("$ref").cloned() {
+                *field = json!({ "allOf": [{ "$ref": named }] });
+            }
+            field["nullable"] = json!(true);
         }
     }
 }

@@ -50,6 +50,7 @@ mod schedules;
 mod secrecy;
 mod sessions;
 mod settings;
+mod signing_keys;
 mod step_up;
 mod timing;
 mod tokens;

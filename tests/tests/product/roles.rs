@@ -81,8 +81,14 @@ fn example(path: &str, method: &Method) -> Value {
 
 #[tokio::test]
 async fn what_is_for_staff_is_refused_to_members_and_strangers() {
-    let product = Product::new().await;
-    let member = product.register("ada@example.org", "ada").await;
+    let development = Product::new().await;
+    let member = development.register("ada@example.org", "ada").await;
+    // where what development opens to everybody is for staff
+    let production = [("KERYU_ENV", "production"), ("RATE_LIMIT_ALLOW", "127.0.0.1")];
+    let product = development.restarted(&production).await;
+    let refresh = json!({ "refresh_token": member["refresh_token"] });
+    let (status, member) = product.post("/api/auth/refresh", refresh).await;
+    assert_eq!(status, 200, "{member}");
     let mut walked = 0;
     for (path, method, security) in operations() {
         let Security::Staff(right) = security else { continue };
