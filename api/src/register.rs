@@ -124,7 +124,8 @@ impl Input for RegisterIn {
             (identifier, token, _) if !form => {
                 let missing = [(identifier.is_none(), "identifier"), (token.is_none(), "verification_token")]
                     .into_iter()
-                    .filter_map(|(is, name)| is.then(|| missing(name)));
+                    .filter(|(is, _)| *is)
+                    .map(|(_, name)| missing(name));
                 Register::Faults(missing.collect())
             }
             _ => Register::Faults(vec![Fault::at(

@@ -1,6 +1,7 @@
 //! People's records over HTTP: for their owners and for staff.
 
 use chrono::{DateTime, Utc};
+use keryu_common::api_key::Scope;
 use keryu_common::config::Config;
 use keryu_common::error::Code;
 use keryu_common::role::Permission;
@@ -10,13 +11,14 @@ use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::{Example, MaybeUndefined, ParseFromJSON, ToJSON, Type};
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Enum, Object, OpenApi, Union};
 use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
 use crate::edge::field::{EmailIn, LineIn, NationalIdIn, PhoneIn, UsernameIn};
 use crate::edge::idempotency::Idempotent;
+use crate::edge::party::Party;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::edge::version::{IfMatch, Tagged};
@@ -42,7 +44,11 @@ pub const NOTES: &[Note] = &[
             idempotency::LOST,
         ],
     },
-    Note { operation: "user_show", security: Security::Bearer, refusals: &[user::NOT_FOUND, NOT_FOUND] },
+    Note {
+        operation: "user_show",
+        security: Security::BearerOrKey(Scope::UsersRead),
+        refusals: &[user::NOT_FOUND, NOT_FOUND],
+    },
     Note { operation: "user_replace", security: Security::Bearer, refusals: EDIT_REFUSALS },
     Note { operation: "user_edit", security: Security::Bearer, refusals: EDIT_REFUSALS },
     Note {
@@ -419,6 +425,58 @@ impl Example for UserDetailOut {
     }
 }
 
+/// A person as services see them.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct UserBasicOut {
+    /// Which.
+    id: Uuid,
+    /// As chosen.
+    username: String,
+    /// Normalised.
+    email: Option<String>,
+    /// E.164.
+    phone_number: Option<String>,
+    /// Where the picture is.
+    profile_picture: Option<String>,
+}
+
+impl From<Record> for UserBasicOut {
+    fn from(record: Record) -> Self {
+        Self {
+            id: record.user_id,
+            username: record.username,
+            email: record.email,
+            phone_number: record.phone_number,
+            profile_picture: None,
+        }
+    }
+}
+
+impl Example for UserBasicOut {
+    fn example() -> Self {
+        Self {
+            id: Uuid::from_u128(0x019a_9f31_7cf2_7b0a_9e1c_2d3e_4f50_6172),
+            username: "ada.lovelace".to_owned(),
+            email: Some("ada@example.org".to_owned()),
+            phone_number: None,
+            profile_picture: None,
+        }
+    }
+}
+
+/// A record, as far as the caller may see it.
+#[derive(Debug, Union)]
+pub enum ShownOut {
+    /// All of it.
+    Detail(Box<UserDetailOut>),
+    /// For services.
+    Basic(UserBasicOut),
+}
+
+/// A record with its version.
+type Shown = Tagged<ShownOut>;
+
 /// A person in a list.
 #[derive(Debug, Object)]
 #[oai(example)]
@@ -571,18 +629,28 @@ impl Users {
 
     /// See a record
     ///
-    /// One's own, or as staff anybody's.
+    /// One's own, or as staff anybody's; services with the scope `users:read` see the basic fields.
     #[oai(path = "/:id", method = "get", operation_id = "user_show")]
     async fn show(
         &self,
         ctx: Data<&Context>,
         from: Caller,
-        person: Signed,
+        party: Party,
         /// Whose.
         id: Path<Uuid>,
-    ) -> Answer<Tagged<UserDetailOut>> {
-        let record = user::show(&ctx, &from, &person, id.0).await?;
-        Ok(UserDetailOut::of(&ctx, record))
+    ) -> Answer<Shown> {
+        Ok(match &party {
+            Party::Person(person) => {
+                let record = user::show(&ctx, &from, person, id.0).await?;
+                let Tagged(detail, version) = UserDetailOut::of(&ctx, record);
+                Tagged(ShownOut::Detail(Box::new(detail)), version)
+            }
+            Party::Service(service) => {
+                let record = user::show_to(&ctx, &from, service, id.0).await?;
+                let version = record.updated_at;
+                Tagged(ShownOut::Basic(record.into()), version)
+            }
+        })
     }
 
     /// Replace a record

@@ -21,7 +21,7 @@ pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
-pub use record::{Filter, Page, Record, Row, list, show};
+pub use record::{Filter, Page, Record, Row, list, show, show_to};
 pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
 pub use store::Found;
 pub use username::Username;

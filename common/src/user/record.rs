@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::audit::line;
 use super::{NOT_FOUND, Status, store};
+use crate::api_key::{Scope, Service};
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
 use crate::error::Result;
@@ -105,6 +106,30 @@ pub async fn show(ctx: &Context, client: &Client, person: &Person, user_id: Uuid
         audit::note(&mut tx, line(client, person, user_id, "user.read", json!({}), ctx.now())).await?;
         tx.commit().await?;
     }
+    Ok(record)
+}
+
+/// A person's record for a service with the scope; the look leaves an audit line.
+///
+/// # Errors
+/// `auth.forbidden`, `user.not_found`.
+pub async fn show_to(ctx: &Context, client: &Client, service: &Service, user_id: Uuid) -> Result<Record> {
+    service.may(Scope::UsersRead)?;
+    let record = store::find(&ctx.db, user_id).await?.filter(|record| record.status != Status::Deleted);
+    let record = record.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
+    let line = Line {
+        action: "user.read",
+        entity_type: "user",
+        entity_id: user_id.to_string(),
+        actor: Some(service.api_key_id),
+        session_id: None,
+        details: json!({ "service": service.name }),
+        client,
+        at: ctx.now(),
+    };
+    let mut tx = ctx.db.begin().await?;
+    audit::note(&mut tx, line).await?;
+    tx.commit().await?;
     Ok(record)
 }
 

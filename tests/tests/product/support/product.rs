@@ -44,12 +44,19 @@ impl Product {
         Self::on(self.world.again(), settings, self.ctx.clock.clone()).await
     }
 
+    /// Beside real processes of this world, in their time.
+    pub async fn beside(world: &World, settings: &[(&str, &str)]) -> Self {
+        Self::on(world.again(), settings, Clock::system()).await
+    }
+
     async fn on(world: World, settings: &[(&str, &str)], clock: Clock) -> Self {
         let mut all = world.settings();
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
         let base = format!("http://{}", listener.local_addr().expect("address"));
-        all.push(("KERYU_PUBLIC_URL".to_owned(), base.clone()));
+        if all.iter().all(|(name, _)| name != "KERYU_PUBLIC_URL") {
+            all.push(("KERYU_PUBLIC_URL".to_owned(), base.clone()));
+        }
         let config = Config::read(&mut Source::of(all)).expect("settings");
         let db = keryu_common::database::pool(&config).expect("pool");
         let ctx = Context::with(config, db, clock).expect("context");
