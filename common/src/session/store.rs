@@ -244,6 +244,7 @@ pub struct Session {
     pub generation: i32,
     pub token_hash: Vec<u8>,
     pub previous_hash: Option<Vec<u8>>,
+    pub rotated_at: DateTime<Utc>,
     pub previous_rotated_at: Option<DateTime<Utc>>,
     pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
@@ -256,8 +257,8 @@ pub struct Session {
 pub async fn find_session(db: impl PgExecutor<'_>, session_id: Uuid) -> Sql<Option<Session>> {
     sqlx::query_as!(
         Session,
-        r#"SELECT s.session_id, s.user_id, s.generation, s.token_hash, s.previous_hash, s.previous_rotated_at,
-                  s.last_used_at, s.expires_at, s.ended_at, u.role, u.status AS "status: Status"
+        r#"SELECT s.session_id, s.user_id, s.generation, s.token_hash, s.previous_hash, s.rotated_at,
+                  s.previous_rotated_at, s.last_used_at, s.expires_at, s.ended_at, u.role, u.status AS "status: Status"
            FROM sessions s JOIN users u ON u.user_id = s.user_id WHERE s.session_id = $1"#,
         session_id,
     )
