@@ -202,6 +202,19 @@ async fn note(
     Ok(audit::note(tx, line).await?)
 }
 
+/// The audit line of something about a thing that belongs to nobody known: its kind, and what names it.
+async fn note_of_nobody(
+    tx: &mut PgConnection,
+    client: &Client,
+    (entity_type, entity_id): (&'static str, String),
+    action: &'static str,
+    details: Value,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let line = Line { action, entity_type, entity_id, actor: None, session_id: None, details, client, at };
+    Ok(audit::note(tx, line).await?)
+}
+
 /// Notes a person's own change of a factor and tells them of it.
 async fn changed(
     tx: &mut PgConnection,

@@ -67,7 +67,7 @@ impl Token {
         tag
     }
 
-    fn read(text: &str) -> Option<Self> {
+    pub fn read(text: &str) -> Option<Self> {
         // unpadded base64 of the fixed length has one spelling
         let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == LENGTH)?;
         let (session_id, rest) = bytes.split_first_chunk::<16>()?;
@@ -99,7 +99,7 @@ impl Token {
     }
 
     /// Whether one of our keys made it.
-    fn is_ours(&self, config: &Config) -> bool {
+    pub fn is_ours(&self, config: &Config) -> bool {
         config.keys.derive_all("refresh").any(|(_, key)| {
             let tag = Self::tag_of(&key, self.session_id, self.generation, &self.secret);
             secret::equal(&tag, &self.tag)
