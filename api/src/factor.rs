@@ -44,7 +44,7 @@ pub const NOTES: &[Note] = &[
     Note {
         operation: "recovery_codes_make",
         security: Security::Bearer,
-        refusals: &[session::STEP_UP, factor::NO_FACTOR, password::BUSY],
+        refusals: &[session::STEP_UP, factor::NO_FACTOR, factor::SETS, password::BUSY],
     },
     Note { operation: "step_up", security: Security::Bearer, refusals: STEP_UP_REFUSALS },
     Note {
@@ -63,8 +63,15 @@ const VERIFY_REFUSALS: &[Code] = &[
     user::BANNED,
     user::DELETED,
 ];
-const CONFIRM_REFUSALS: &[Code] =
-    &[session::STEP_UP, factor::TOTP_OFF, factor::TOTP_ON, factor::INVALID, factor::LOCKED, password::BUSY];
+const CONFIRM_REFUSALS: &[Code] = &[
+    session::STEP_UP,
+    factor::TOTP_OFF,
+    factor::TOTP_ON,
+    factor::INVALID,
+    factor::LOCKED,
+    factor::SETS,
+    password::BUSY,
+];
 const STEP_UP_REFUSALS: &[Code] = &[
     factor::FACTOR_NEEDED,
     factor::INVALID,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::store;
+use crate::auth::otp;
 use crate::context::Context;
 use crate::error::Result;
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
@@ -126,13 +127,9 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     // restored meanwhile, or erased before
     let Some(person) = store::lock_erasure(&mut tx, user_id, now).await? else { return Ok(()) };
     let identifiers: Vec<String> = [person.email, person.phone_number].into_iter().flatten().collect();
-    let hashes: Vec<Vec<u8>> = identifiers
-        .iter()
-        .flat_map(|text| {
-            let all = ctx.config.keys.derive_all("identifier");
-            all.map(|(_, key)| key.mac(&[text.as_bytes()]).to_vec()).collect::<Vec<_>>()
-        })
-        .collect();
+    let tokens = store::list_device_hashes(&mut tx, user_id).await?;
+    let rows = identifiers.iter().flat_map(|text| otp::rows(&ctx.config, text, &tokens));
+    let hashes: Vec<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
     store::delete_counters(&mut tx, &hashes).await?;
     store::delete_codes(&mut tx, user_id, &identifiers).await?;
     store::delete_deliveries(&mut tx, user_id, &identifiers).await?;

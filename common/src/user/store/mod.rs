@@ -100,10 +100,6 @@ pub struct Found {
     pub verified: bool,
     /// Whether any identifier is proved.
     pub any_verified: bool,
-    /// Argon2id, PHC string form.
-    pub password: Option<String>,
-    /// Whether a second factor is confirmed.
-    pub has_factor: bool,
 }
 
 impl std::fmt::Debug for Found {
@@ -140,11 +136,8 @@ pub async fn find_by_identifier(
                 ORDER BY (user_id = $3) DESC NULLS LAST, created_at DESC LIMIT 1)
            )
            SELECT u.user_id, u.status AS "status: Status", h.verified AS "verified!",
-                  (u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL) AS "any_verified!",
-                  p.hash AS "password?",
-                  (EXISTS (SELECT 1 FROM totp_factors t WHERE t.user_id = u.user_id AND t.confirmed_at IS NOT NULL)
-                   OR EXISTS (SELECT 1 FROM passkeys k WHERE k.user_id = u.user_id)) AS "has_factor!"
-           FROM holder h JOIN users u ON u.user_id = h.user_id LEFT JOIN passwords p ON p.user_id = u.user_id
+                  (u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL) AS "any_verified!"
+           FROM holder h JOIN users u ON u.user_id = h.user_id
            ORDER BY h.verified DESC LIMIT 1"#,
         email,
         phone,
