@@ -46,7 +46,8 @@ pub const NOTES: &[Note] = &[
         refusals: &[user::NOT_FOUND, NOT_FOUND, FORBIDDEN],
     },
 ];
-const STATUS_REFUSALS: &[Code] = &[user::NOT_FOUND, NOT_FOUND, user::SELF, user::LAST_SUPERUSER];
+const STATUS_REFUSALS: &[Code] =
+    &[user::NOT_FOUND, NOT_FOUND, user::SELF, user::IS_DELETED, user::LAST_SUPERUSER];
 const RESTORE_REFUSALS: &[Code] = &[
     user::NOT_FOUND,
     NOT_FOUND,

@@ -6,7 +6,7 @@ use keryu_common::config::Config;
 use keryu_common::error::Code;
 use keryu_common::role::Permission;
 use keryu_common::user::{self, Change, Edits, Filter, NewPerson, Record, Row, Status};
-use keryu_common::{Context, idempotency, mask, session};
+use keryu_common::{Context, factor, idempotency, mask, session};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -54,13 +54,21 @@ pub const NOTES: &[Note] = &[
     Note {
         operation: "user_delete",
         security: Security::Bearer,
-        refusals: &[user::NOT_FOUND, NOT_FOUND, session::FORBIDDEN, session::STEP_UP, user::LAST_SUPERUSER],
+        refusals: &[
+            user::NOT_FOUND,
+            NOT_FOUND,
+            session::FORBIDDEN,
+            session::STEP_UP,
+            user::IS_DELETED,
+            user::LAST_SUPERUSER,
+        ],
     },
 ];
 const EDIT_REFUSALS: &[Code] = &[
     user::NOT_FOUND,
     NOT_FOUND,
     session::FORBIDDEN,
+    session::STEP_UP,
     user::CHANGED,
     user::USERNAME_TAKEN,
     user::IDENTIFIER_TAKEN,
@@ -334,6 +342,53 @@ pub struct UserDetailOut {
     pub created_at: DateTime<Utc>,
     /// When the record last changed.
     pub updated_at: DateTime<Utc>,
+    /// Second factors, for staff who may reset one; else null.
+    pub factors: Option<Vec<HeldFactorOut>>,
+}
+
+/// A second factor that somebody has.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct HeldFactorOut {
+    /// To reset it by.
+    id: Uuid,
+    /// `totp` or `passkey`.
+    kind: String,
+    /// Since when they have it.
+    created_at: DateTime<Utc>,
+    /// When they last used it.
+    last_used_at: Option<DateTime<Utc>>,
+}
+
+impl HeldFactorOut {
+    /// What was enrolled, on the wire.
+    fn list(held: factor::Enrolled) -> Vec<Self> {
+        let app = held.totp.map(|app| Self {
+            id: app.factor_id,
+            kind: "totp".to_owned(),
+            created_at: app.confirmed_at,
+            last_used_at: app.last_used_at,
+        });
+        let passkeys = held.passkeys.into_iter().map(|passkey| Self {
+            id: passkey.passkey_id,
+            kind: "passkey".to_owned(),
+            created_at: passkey.created_at,
+            last_used_at: passkey.last_used_at,
+        });
+        app.into_iter().chain(passkeys).collect()
+    }
+}
+
+impl Example for HeldFactorOut {
+    fn example() -> Self {
+        let at = DateTime::from_timestamp(1_793_000_000, 0).unwrap_or_default();
+        Self {
+            id: Uuid::from_u128(0x019a_9f31_7cf2_7b0a_9e1c_2d3e_4f50_6173),
+            kind: "totp".to_owned(),
+            created_at: at,
+            last_used_at: Some(at),
+        }
+    }
 }
 
 impl UserDetailOut {
@@ -378,6 +433,7 @@ impl UserDetailOut {
             erase_at: record.erase_at,
             created_at: record.created_at,
             updated_at: record.updated_at,
+            factors: None,
         };
         Tagged(detail, version)
     }
@@ -421,6 +477,7 @@ impl Example for UserDetailOut {
             erase_at: None,
             created_at: at,
             updated_at: at,
+            factors: None,
         }
     }
 }
@@ -525,7 +582,7 @@ pub struct UserPageOut {
     page_size: u32,
     /// How many there are in all.
     total: i64,
-    /// Whether `total` is exact; above 10,000 it is an estimate.
+    /// Whether `total` is exact. Above 10,000 it is an estimate, and of a search at least so many.
     total_is_exact: bool,
 }
 
@@ -642,7 +699,10 @@ impl Users {
         Ok(match &party {
             Party::Person(person) => {
                 let record = user::show(&ctx, &from, person, id.0).await?;
-                let Tagged(detail, version) = UserDetailOut::of(&ctx, record);
+                let Tagged(mut detail, version) = UserDetailOut::of(&ctx, record);
+                if person.user_id() != id.0 && person.has(Permission::FactorsReset) {
+                    detail.factors = Some(HeldFactorOut::list(factor::list(&ctx, id.0).await?));
+                }
                 Tagged(ShownOut::Detail(Box::new(detail)), version)
             }
             Party::Service(service) => {
@@ -673,7 +733,9 @@ impl Users {
 
     /// Change a record
     ///
-    /// One's own, with a new identifier that was proved; or as staff, of nobody above one's rank.
+    /// One's own, with a new identifier that was proved; or as staff, of nobody above one's rank. Identifiers
+    /// are changed shortly after signing in or a proof anew, and by staff only of people without rights that
+    /// they lack themselves.
     #[oai(path = "/:id", method = "patch", operation_id = "user_edit")]
     async fn edit(
         &self,

@@ -11,6 +11,7 @@ use keryu_common::error::Code;
 use keryu_common::role::Permission;
 use keryu_common::user::{self, Channel, verification};
 use keryu_common::{Context, idempotency, session};
+use poem::http::Method;
 use poem::web::Data;
 use poem::{Request, Response};
 use poem_openapi::param::Path;
@@ -291,8 +292,8 @@ impl Verification {
 
     /// Open a link
     ///
-    /// With `Accept: application/json` it confirms the address. A browser (`Accept: text/html`) gets a page
-    /// whose button does, so that programs which look at mail confirm nothing.
+    /// With `Accept: application/json` it confirms the address. Whoever else opens it gets a page whose button
+    /// does, so that programs which look at mail confirm nothing.
     #[oai(
         path = "/verify/email/:token",
         method = "get",
@@ -307,7 +308,7 @@ impl Verification {
         /// From the mail.
         token: Path<String>,
     ) -> Answer<Opened<ProvedOut>> {
-        if page::is_wanted(request) {
+        if request.method() != Method::GET || !page::is_program(request) {
             let outcome = verify::look(&ctx, &token.0).await;
             return Ok(Opened::Page(page::ask(&ctx.config, &from.language, outcome)?));
         }
@@ -345,11 +346,12 @@ impl Verification {
     async fn show(
         &self,
         ctx: Data<&Context>,
+        from: Caller,
         person: Signed,
         /// Whose.
         id: Path<Uuid>,
     ) -> Answer<Json<VerificationOut>> {
-        Ok(Json(verify::show(&ctx, &person, id.0).await?.into()))
+        Ok(Json(verify::show(&ctx, &from, &person, id.0).await?.into()))
     }
 }
 

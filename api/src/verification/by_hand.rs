@@ -77,6 +77,6 @@ impl ByHand {
     ) -> Answer<Json<VerificationOut>> {
         let (channel, reason) = body.ask;
         verify::by_hand(&ctx, &from, &person, id.0, channel, &reason).await?;
-        Ok(Json(verify::show(&ctx, &person, id.0).await?.into()))
+        Ok(Json(verify::show(&ctx, &from, &person, id.0).await?.into()))
     }
 }

@@ -43,9 +43,20 @@ impl<T: ToJSON> ApiResponse for Opened<T> {
 
 /// Whether a browser asks.
 pub fn is_wanted(request: &Request) -> bool {
+    wanted(request).as_deref() == Some("text/html")
+}
+
+/// Whether a program asks for JSON by name. Programs that look at mail take anything, or say nothing.
+pub fn is_program(request: &Request) -> bool {
+    wanted(request).as_deref() == Some("application/json")
+}
+
+/// Which of the two kinds of answer is named first.
+fn wanted(request: &Request) -> Option<String> {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let kinds = accept.unwrap_or_default().split(',').map(|kind| kind.split(';').next().unwrap_or_default());
-    kinds.map(str::trim).find(|kind| matches!(*kind, "text/html" | "application/json")) == Some("text/html")
+    let mut kinds = kinds.map(|kind| kind.trim().to_ascii_lowercase());
+    kinds.find(|kind| matches!(kind.as_str(), "text/html" | "application/json"))
 }
 
 const STYLE: &str = "body{font:1.1rem/1.5 sans-serif;color:#1a1a1a;max-width:32rem;margin:4rem auto;padding:0 1rem}\

@@ -92,10 +92,10 @@ async fn attempt(ctx: &Context, client: &Client, ask: &Ask) -> Result<Result<Tok
     let proof =
         token::consume(&mut tx, now, &ask.verification_token, &purposes, &ask.identifier, None).await?;
     let found = user::find(&mut *tx, &ask.identifier, proof.user_id).await?;
-    // one that is only held is taken by whoever proves it, but for that of somebody who has proved another:
-    // the account stays theirs, and this one is free to register
+    // one that is only held is taken by whoever proves it, but for that of somebody who has proved another,
+    // also one they no longer have: the account stays theirs, and this one is free to register
     let bound = |found: &user::Found| proof.user_id == Some(found.user_id);
-    let Some(found) = found.filter(|found| found.verified || !found.any_verified || bound(found)) else {
+    let Some(found) = found.filter(|found| found.verified || !found.ever_verified || bound(found)) else {
         return Err(NO_ACCOUNT.refuse("Nobody has registered with this identifier.").into());
     };
     if let Err(refusal) = found.status.must_be_active() {
@@ -122,7 +122,7 @@ async fn attempt(ctx: &Context, client: &Client, ask: &Ask) -> Result<Result<Tok
             other => other?,
         }
     }
-    if !found.any_verified {
+    if !found.ever_verified {
         // the first proof of an account made by form or by staff
         let told = Told { user_id: found.user_id, message: Message::Welcome, facts: Facts::at(now) };
         notify::tell(&mut tx, ctx, client, &told).await?;

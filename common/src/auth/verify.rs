@@ -15,7 +15,7 @@ use crate::job::Queue;
 use crate::role::Permission;
 use crate::session::{FORBIDDEN, Person};
 use crate::user::verification::{self, ALREADY, By, Event, NOT_HELD, Proving, Subject};
-use crate::user::{Channel, Identifier, SELF};
+use crate::user::{self, Channel, Identifier, SELF};
 
 /// No link of ours.
 pub const LINK_INVALID: Code = Code {
@@ -126,7 +126,8 @@ fn proving<'a>(bearer: &Bearer, identifier: &'a Identifier, by: By) -> Proving<'
         actor: bearer.actor,
         session_id: Some(bearer.session_id),
         reason: None,
-        keeps: true,
+        // staff do not come from the account, and need not know who set it up
+        keeps: bearer.actor == bearer.user_id,
     }
 }
 
@@ -187,6 +188,7 @@ pub async fn by_hand(
     let answer = verification::prove(&mut tx, ctx, client, &proving).await;
     if matches!(answer, Ok(()) | Err(Error::Refusal(_))) {
         tx.commit().await?;
+        ctx.wake.queue(Queue::Default);
     }
     answer
 }
@@ -228,6 +230,7 @@ pub async fn confirm_link(ctx: &Context, client: &Client, token: &str) -> Result
     };
     if matches!(answer, Ok(()) | Err(Error::Refusal(_))) {
         tx.commit().await?;
+        ctx.wake.queue(Queue::Default);
     }
     answer
 }
@@ -249,12 +252,16 @@ async fn open_link(tx: &mut PgConnection, ctx: &Context, token: &str) -> Result<
     }
 }
 
-/// How the identifiers of somebody stand: for themselves, and for staff with the right.
+/// How the identifiers of somebody stand: for themselves, and for staff with the right; a look by staff
+/// leaves an audit line.
 ///
 /// # Errors
 /// `auth.forbidden`, `user.not_found`.
-pub async fn show(ctx: &Context, person: &Person, user_id: Uuid) -> Result<Standing> {
+pub async fn show(ctx: &Context, client: &Client, person: &Person, user_id: Uuid) -> Result<Standing> {
     let subject = subject(ctx, person, user_id).await?;
+    if person.user_id() != user_id {
+        user::note_read(ctx, client, person, user_id).await?;
+    }
     let identifiers: Vec<&str> =
         [&subject.email, &subject.phone_number].into_iter().flatten().map(String::as_str).collect();
     let purposes = [Purpose::VerifyEmailLink, Purpose::VerifyEmail, Purpose::VerifyPhone].map(Purpose::name);

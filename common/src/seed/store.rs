@@ -31,11 +31,11 @@ pub async fn insert_people(tx: &mut PgConnection, people: &[SeedPerson]) -> Sql<
     let joined: Vec<DateTime<Utc>> = people.iter().map(|one| one.created_at).collect();
     sqlx::query_scalar!(
         "INSERT INTO users (user_id, username, username_skeleton, email, phone_number, email_verified_at,
-                            phone_verified_at, language, role, referral_code, first_name, last_name, gender,
+                            phone_verified_at, ever_verified_at, language, role, referral_code, first_name, last_name, gender,
                             created_at, updated_at)
          SELECT n.user_id, n.username, n.skeleton, n.email, n.phone,
                 CASE WHEN n.email IS NOT NULL THEN n.at END, CASE WHEN n.phone IS NOT NULL THEN n.at END,
-                n.language, n.role, n.code, n.first_name, n.last_name, n.gender, n.at, n.at
+                CASE WHEN n.email IS NOT NULL OR n.phone IS NOT NULL THEN n.at END, n.language, n.role, n.code, n.first_name, n.last_name, n.gender, n.at, n.at
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[])
              AS n(user_id, username, skeleton, email, phone, language, role, code, first_name, last_name,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::audit::{Changed, line, note_change};
 use super::record::Record;
-use super::status::taken;
+use super::status::{self, taken};
 use super::store::{self, Edit};
 use super::{CHANGED, IDENTIFIER_NEEDED, Identifier, NOT_FOUND, Username};
 use crate::audit::Client;
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Edits {
 ///
 /// # Errors
 /// `user.not_found`, `user.changed`, `user.username_taken`, `user.identifier_taken`,
-/// `user.identifier_needed`, `auth.forbidden`, `verification.*`.
+/// `user.identifier_needed`, `auth.forbidden`, `verification.*`; `auth.step_up_required` for identifiers.
 pub async fn edit(
     ctx: &Context,
     client: &Client,
@@ -107,9 +107,17 @@ pub async fn edit(
     if email.is_none() && phone.is_none() {
         return Err(IDENTIFIER_NEEDED.refuse("An account keeps a phone number or an e-mail address.").into());
     }
+    if email != old.email || phone != old.phone_number {
+        may_change_identifiers(ctx, person, &old)?;
+    }
+    let cleared = (email.is_none() && old.email_verified_at.is_some())
+        || (phone.is_none() && old.phone_verified_at.is_some());
     let mut proved = (email_verified_at, phone_verified_at);
     if own {
         prove(&mut tx, now, person, &edits, &changed, &mut proved).await?;
+    }
+    if cleared && proved == (None, None) {
+        return Err(IDENTIFIER_NEEDED.refuse("The other one is not proved.").into());
     }
     let name = edits.username.as_ref();
     let edit = Edit {
@@ -131,10 +139,20 @@ pub async fn edit(
     let change = Changed { old: facts(&old, false), new: facts(&new, numbered) };
     let line = line(client, person, user_id, "user.changed", json!({}), now);
     note_change(&mut tx, ctx, line, user_id, change).await?;
-    tell(&mut tx, ctx, client, &old, &new).await?;
+    tell(&mut tx, ctx, client, person, &old, &new).await?;
     tx.commit().await?;
     ctx.wake.queue(crate::job::Queue::Default);
     Ok(new)
+}
+
+/// Whoever has an identifier comes into the account by it: it takes a fresh proof of who asks, and staff
+/// who have all rights that the account has.
+fn may_change_identifiers(ctx: &Context, person: &Person, old: &Record) -> Result<()> {
+    let held = |name: &String| person.account.is_superuser || person.permissions.contains(name);
+    if person.user_id() != old.user_id && !old.permissions.iter().all(held) {
+        return Err(FORBIDDEN.refuse("This person has rights that you do not have.").into());
+    }
+    person.require_fresh(ctx)
 }
 
 /// The new value and since when it is proved: another value is not.
@@ -209,6 +227,7 @@ async fn tell(
     tx: &mut sqlx::PgConnection,
     ctx: &Context,
     client: &Client,
+    person: &Person,
     old: &Record,
     new: &Record,
 ) -> Result<()> {
@@ -222,7 +241,7 @@ async fn tell(
         let facts = notify::Facts {
             what: Some(what),
             new: after.as_deref().map(crate::mask::identifier),
-            ..notify::Facts::of(client, ctx.now())
+            ..status::facts(client, person, new.user_id, ctx.now())
         };
         let told = Told { user_id: new.user_id, message: Message::IdentifierChanged, facts };
         let to: Vec<Identifier> =

@@ -4,9 +4,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::store;
+use super::{audit, store};
 use crate::auth::otp;
 use crate::context::Context;
 use crate::error::Result;
@@ -126,7 +127,11 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     let mut tx = ctx.db.begin().await?;
     // restored meanwhile, or erased before
     let Some(person) = store::lock_erasure(&mut tx, user_id, now).await? else { return Ok(()) };
-    let identifiers: Vec<String> = [person.email, person.phone_number].into_iter().flatten().collect();
+    let mut identifiers: Vec<String> = [person.email, person.phone_number].into_iter().flatten().collect();
+    let earlier = earlier(&mut tx, ctx, user_id).await?;
+    identifiers.extend(store::list_free(&mut tx, user_id, &earlier).await?);
+    identifiers.sort_unstable();
+    identifiers.dedup();
     let tokens = store::list_device_hashes(&mut tx, user_id).await?;
     let rows = identifiers.iter().flat_map(|text| otp::rows(&ctx.config, text, &tokens));
     let hashes: Vec<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
@@ -140,4 +145,22 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     store::insert_erased(&mut tx, user_id, now).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Identifiers the person had at some time, from the audit lines of their changes: to be read before the key
+/// that seals these goes.
+async fn earlier(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<Vec<String>> {
+    let lines = store::list_changes(&mut *tx, &user_id.to_string()).await?;
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let key = audit::key(tx, ctx, user_id).await?;
+    let mut found = Vec::new();
+    for line in lines.iter().filter_map(|sealed| audit::open(&key, sealed)) {
+        for value in ["email", "phone_number"].iter().filter_map(|name| line.get(name)) {
+            let both = [&value["old"], &value["new"]];
+            found.extend(both.into_iter().filter_map(|text| text.as_str().map(str::to_owned)));
+        }
+    }
+    Ok(found)
 }

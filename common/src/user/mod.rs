@@ -9,6 +9,7 @@ pub mod identifier;
 mod record;
 mod status;
 mod store;
+pub mod unused;
 pub mod username;
 pub mod verification;
 
@@ -21,6 +22,7 @@ pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
+pub(crate) use record::note_read;
 pub use record::{Filter, Page, Record, Row, list, show, show_to};
 pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
 pub use store::Found;
@@ -88,7 +90,7 @@ pub const IDENTIFIER_NEEDED: Code = Code {
     code: "user.identifier_needed",
     status: 422,
     title: "An account keeps a phone number or an e-mail address",
-    advice: "Set the other one before you clear this one.",
+    advice: "Set the other one, and prove it, before you clear this one.",
 };
 /// Not to one's own account.
 pub const SELF: Code = Code {
@@ -104,6 +106,13 @@ pub const LAST_SUPERUSER: Code = Code {
     title: "The last superuser stays",
     advice: "Make another superuser first.",
 };
+/// What is deleted is restored before anything else is done to it.
+pub const IS_DELETED: Code = Code {
+    code: "user.deleted",
+    status: 409,
+    title: "The account is deleted",
+    advice: "Restore it first: `POST /api/admin/users/{id}/restore`.",
+};
 /// There is nothing to restore.
 pub const NOT_DELETED: Code = Code {
     code: "user.not_deleted",
@@ -117,6 +126,7 @@ pub const CODES: &[Code] = &[
     IDENTIFIER_NEEDED,
     SELF,
     LAST_SUPERUSER,
+    IS_DELETED,
     NOT_DELETED,
     IDENTIFIER_TAKEN,
     USERNAME_TAKEN,

@@ -42,6 +42,8 @@ pub struct Record {
     pub role: String,
     /// How high the role stands.
     pub rank: i16,
+    /// What the role may do, by name.
+    pub(super) permissions: Vec<String>,
     /// Whether the role is one of staff.
     pub is_staff: bool,
     /// Above all roles.
@@ -102,11 +104,17 @@ pub async fn show(ctx: &Context, client: &Client, person: &Person, user_id: Uuid
     let record = store::find(&ctx.db, user_id).await?;
     let record = record.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
     if person.user_id() != user_id {
-        let mut tx = ctx.db.begin().await?;
-        audit::note(&mut tx, line(client, person, user_id, "user.read", json!({}), ctx.now())).await?;
-        tx.commit().await?;
+        note_read(ctx, client, person, user_id).await?;
     }
     Ok(record)
+}
+
+/// Writes the audit line of a look by staff.
+pub(crate) async fn note_read(ctx: &Context, client: &Client, person: &Person, user_id: Uuid) -> Result<()> {
+    let mut tx = ctx.db.begin().await?;
+    audit::note(&mut tx, line(client, person, user_id, "user.read", json!({}), ctx.now())).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// A person's record for a service with the scope; the look leaves an audit line.
@@ -149,7 +157,7 @@ pub struct Page {
     pub items: Vec<Row>,
     /// How many there are in all.
     pub total: i64,
-    /// Whether that is exact; above 10,000 it is an estimate.
+    /// Whether that is exact. Above 10,000 it is an estimate, and of a search what was counted.
     pub total_is_exact: bool,
 }
 
@@ -195,7 +203,11 @@ pub async fn list(
         }
     };
     let total_is_exact = counted <= EXACT;
-    let total = if total_is_exact { counted } else { store::estimate(&ctx.db).await?.max(counted) };
+    let total = match (&filter.search, total_is_exact) {
+        (None, false) => store::estimate(&ctx.db, filter.status).await?.max(counted),
+        // no more of a search can be paged through than was counted
+        _ => counted,
+    };
     let details = json!({
         "status": filter.status.map(Status::name), "search": filter.search.as_ref().map(|_| "given"), "page": page,
     });

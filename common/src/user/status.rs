@@ -8,19 +8,19 @@ use uuid::Uuid;
 
 use super::audit::{Changed, line, note_change};
 use super::record::Record;
-use super::{IDENTIFIER_TAKEN, LAST_SUPERUSER, NOT_DELETED, NOT_FOUND, SELF, Status, USERNAME_TAKEN, store};
+use super::{IDENTIFIER_TAKEN, IS_DELETED, NOT_DELETED, NOT_FOUND, SELF, Status, USERNAME_TAKEN, store};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::job::Queue;
 use crate::notify::{self, Facts, Message, Told};
-use crate::role::Permission;
+use crate::role::{self, Permission};
 use crate::session::{self, End, FORBIDDEN, Person};
 
 /// Sets the status of somebody else's account.
 ///
 /// # Errors
-/// `auth.forbidden`, `user.not_found`, `user.self`, `user.last_superuser`.
+/// `auth.forbidden`, `user.not_found`, `user.self`, `user.deleted`, `user.last_superuser`.
 pub async fn set_status(
     ctx: &Context,
     client: &Client,
@@ -32,11 +32,12 @@ pub async fn set_status(
     person.may(Permission::UsersStatus)?;
     let mut tx = ctx.db.begin().await?;
     let old = reached(&mut tx, person, user_id).await?;
+    not_deleted(&old)?;
     if status != Status::Active {
         keep_a_superuser(&mut tx, &old).await?;
     }
     let now = ctx.now();
-    store::set_status(&mut tx, user_id, status, Some(reason), None, now).await?;
+    store::set_status(&mut tx, user_id, status, Some(reason), None, now).await.map_err(taken)?;
     note(&mut tx, ctx, client, person, &old, "user.status_changed", (status, reason)).await?;
     if status != Status::Active {
         session::end_all(&mut tx, user_id, None, End::Status, now).await?;
@@ -51,7 +52,7 @@ pub async fn set_status(
 /// Deletes somebody's account, as staff: it is erased after the grace time. Answers with when.
 ///
 /// # Errors
-/// `auth.forbidden`, `user.not_found`, `user.self`, `user.last_superuser`.
+/// `auth.forbidden`, `user.not_found`, `user.self`, `user.deleted`, `user.last_superuser`.
 pub async fn delete(ctx: &Context, client: &Client, person: &Person, user_id: Uuid) -> Result<DateTime<Utc>> {
     if person.user_id() == user_id {
         return delete_own(ctx, client, person).await;
@@ -82,10 +83,11 @@ async fn remove(
     old: &Record,
 ) -> Result<DateTime<Utc>> {
     let now = ctx.now();
+    not_deleted(old)?;
     keep_a_superuser(&mut tx, old).await?;
     let erase_at = now + TimeDelta::from_std(ctx.config.user.grace).unwrap_or_default();
     // told while the addresses are still the account's
-    let facts = Facts { date: Some(erase_at.date_naive()), ..Facts::of(client, now) };
+    let facts = Facts { date: Some(erase_at.date_naive()), ..facts(client, person, old.user_id, now) };
     tell(&mut tx, ctx, client, old.user_id, Message::AccountDeletionScheduled, facts).await?;
     store::set_status(&mut tx, old.user_id, Status::Deleted, None, Some(erase_at), now).await?;
     note(&mut tx, ctx, client, person, old, "user.deleted", (Status::Deleted, "")).await?;
@@ -192,10 +194,26 @@ async fn reached(tx: &mut PgConnection, person: &Person, user_id: Uuid) -> Resul
 
 /// Refuses to take away the last superuser who can sign in.
 async fn keep_a_superuser(tx: &mut PgConnection, record: &Record) -> Result<()> {
-    if record.is_superuser && !store::lock_other_superuser(tx, record.user_id).await? {
-        return Err(LAST_SUPERUSER.refuse("The last superuser stays.").into());
+    match record.is_superuser {
+        true => role::keep_superuser(tx, record.user_id).await,
+        false => Ok(()),
     }
-    Ok(())
+}
+
+/// Refuses what would cancel or put off an erasure, or take a name back that somebody has by now.
+fn not_deleted(record: &Record) -> Result<()> {
+    match record.status {
+        Status::Deleted => Err(IS_DELETED.refuse("Restore the account first.").into()),
+        _ => Ok(()),
+    }
+}
+
+/// What a notice says of who acted: of staff, no more than when.
+pub(super) fn facts(client: &Client, person: &Person, user_id: Uuid, now: DateTime<Utc>) -> Facts {
+    match person.user_id() == user_id {
+        true => Facts::of(client, now),
+        false => Facts::at(now),
+    }
 }
 
 async fn note(

@@ -1,9 +1,9 @@
 //! Which identifiers of a person are proved: the one verb that says so ([`prove`]), how it came about
 //! ([`history`]), and what is known when somebody wants to act on it ([`find`]).
 //!
-//! The first to prove an identifier has it. Proving one on an account that had none proved, by somebody who
-//! does not come from that account, voids what was set on it before: whoever registered with another's
-//! address keeps nothing of it.
+//! The first to prove an identifier has it. The first proof of all on an account, by somebody who does not
+//! come from that account, voids what was set on it before: whoever registered with another's address keeps
+//! nothing of it. Later proofs void nothing.
 
 mod store;
 
@@ -19,6 +19,7 @@ use crate::audit::{Client, Line};
 use crate::context::Context;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::mask;
+use crate::notify::{self, Change, Facts, Message, Told};
 
 /// The account has another identifier by now, or none.
 pub const NOT_HELD: Code = Code {
@@ -78,7 +79,8 @@ pub struct Proving<'a> {
     /// Staff's.
     pub reason: Option<&'a str>,
     /// Whether whoever proves it comes from the account: signed in to it, or with the challenge that was
-    /// bound to it. Else password, sessions, factors and devices of an account with nothing proved are void.
+    /// bound to it. Else password, sessions, factors and devices of an account with nothing ever proved are
+    /// void. Staff never come from it.
     pub keeps: bool,
 }
 
@@ -114,20 +116,51 @@ pub async fn prove(
 ) -> Result<()> {
     let now = ctx.now();
     let outcome = mark(tx, proving, now).await?;
-    if let Ok(before) = &outcome
-        && !before.any_verified
-        && !proving.keeps
-    {
-        store::void_credentials(tx, proving.user_id, now).await?;
-    }
-    let details = json!({
+    let voided = match &outcome {
+        Ok(before) if !before.ever_verified && !proving.keeps => {
+            Some(store::void_credentials(tx, proving.user_id, now).await?)
+        }
+        _ => None,
+    };
+    let mut details = json!({
         "channel": proving.identifier.channel().name(),
         "by": proving.by.name(),
         "reason": proving.reason,
         "outcome": outcome.as_ref().map_or_else(|refusal| refusal.code, |_| "verified"),
     });
+    if let Some(voided) = &voided {
+        details["voided"] = serde_json::to_value(voided).map_err(Error::internal)?;
+    }
     note(tx, ctx, client, proving, "verification.proved", details).await?;
+    if let Some(voided) = &voided {
+        tell_voided(tx, ctx, client, proving, voided).await?;
+    }
     outcome?;
+    Ok(())
+}
+
+/// Tells the owner, at the address that was just proved, what is gone. The caller wakes the queue.
+async fn tell_voided(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    proving: &Proving<'_>,
+    voided: &store::Voided,
+) -> Result<()> {
+    let facts = || match proving.actor == proving.user_id {
+        true => Facts::of(client, ctx.now()),
+        false => Facts::at(ctx.now()),
+    };
+    for (gone, message, what) in [
+        (voided.passwords, Message::PasswordChanged, None),
+        (voided.totp, Message::MfaChanged, Some(Change::TotpRemoved)),
+        (voided.passkeys, Message::MfaChanged, Some(Change::PasskeyRemoved)),
+    ] {
+        if gone > 0 {
+            let told = Told { user_id: proving.user_id, message, facts: Facts { what, ..facts() } };
+            notify::tell(tx, ctx, client, &told).await?;
+        }
+    }
     Ok(())
 }
 

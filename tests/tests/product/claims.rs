@@ -13,7 +13,7 @@ const MAIL: &str = "ada@example.org";
 /// An account that somebody made with this address without proving it.
 async fn squatted(product: &Product) -> Value {
     let tokens = someone(product, MAIL, "squatter").await;
-    product.world.execute("UPDATE users SET email_verified_at = NULL").await;
+    product.world.execute("UPDATE users SET email_verified_at = NULL, ever_verified_at = NULL").await;
     tokens
 }
 
@@ -78,7 +78,7 @@ async fn a_code_that_a_squatter_had_sent_binds_its_reader_to_nothing() {
 async fn an_account_whose_owner_has_proved_something_else_is_not_taken_over() {
     let product = Product::new().await;
     let other = squatted(&product).await;
-    product.world.execute("UPDATE users SET phone_number = '+254712345678', phone_verified_at = now()").await;
+    product.world.execute("UPDATE users SET phone_number = '+254712345678', phone_verified_at = now(), ever_verified_at = now()").await;
     let token = product.prove(MAIL, "login").await;
     let (status, refused) = by_token(&product, &token).await;
     assert_eq!((status, &refused["code"]), (422, &json!("auth.no_account")));
@@ -96,7 +96,7 @@ async fn of_two_accounts_with_one_address_the_newest_is_taken_and_the_other_stay
     product
         .world
         .execute(
-            "UPDATE users SET email = 'ada@example.org', email_verified_at = NULL,
+            "UPDATE users SET email = 'ada@example.org', email_verified_at = NULL, ever_verified_at = NULL,
                               created_at = created_at + interval '1 hour' WHERE username = 'second'",
         )
         .await;

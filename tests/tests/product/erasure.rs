@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keryu_common::job::Terms;
 use keryu_common::user::erase::{COVERED, EraseDue, Way};
+use keryu_common::user::unused::CleanupUnused;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -99,4 +100,56 @@ async fn nothing_is_left_of_a_person_but_lines_that_lead_nowhere() {
     let lines = "SELECT count(*) FROM audit WHERE action = 'user.erased'";
     assert_eq!(product.world.count(lines).await, 1);
     assert_eq!(me["username"], Value::from("friend"));
+}
+
+#[tokio::test]
+async fn what_is_known_under_an_earlier_address_goes_too_unless_somebody_else_has_it() {
+    let product = Product::new().await;
+    let gone = product.register("first@example.org", "erase.me").await;
+    let path = format!("/api/users/{}", gone["user_id"].as_str().unwrap());
+    for address in ["second@example.org", "third@example.org"] {
+        let token = product.prove_as(address, "change_identifier", &gone).await;
+        let body = json!({ "email": address, "verification_token": token });
+        assert_eq!(product.call(Method::PATCH, &path, &body, &gone).await.0, 200);
+    }
+    product.advance(Duration::from_secs(61));
+    product.register("second@example.org", "second").await;
+    product.drain().await;
+    let named = "SELECT count(DISTINCT entity_id) FROM audit
+                 WHERE entity_type = 'identifier' AND ip_address IS NOT NULL";
+    let counted = "SELECT count(*) FROM identifier_budgets";
+    assert_eq!((product.world.count(named).await, product.world.count(counted).await), (3, 3));
+    assert_eq!(product.delete("/api/auth/account", &gone).await.0, 202);
+    product.advance(DAY * 31);
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    engine.ask(&EraseDue::default(), Terms::default()).await;
+    engine.drain().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM users").await, 1);
+    assert_eq!((product.world.count(named).await, product.world.count(counted).await), (1, 1));
+}
+
+#[tokio::test]
+async fn accounts_that_nobody_came_for_go_after_90_days_and_their_names_are_free() {
+    let product = Product::with(&[("AUTH_CLASSIC_FORM", "true")]).await;
+    let kept = product.register("kept@example.org", "kept").await;
+    product.world.execute("UPDATE users SET email_verified_at = NULL, email = 'new@example.org'").await;
+    let form = |name: &str| json!({ "username": name, "email": format!("{name}@example.org"), "password": "correct horse battery staple" });
+    let (status, issued) = product.post("/api/auth/register", form("squatted")).await;
+    assert_eq!(status, 202, "{issued}");
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    let clean_up = || async {
+        engine.ask(&CleanupUnused::default(), Terms::default()).await;
+        engine.drain().await;
+    };
+    product.advance(DAY * 89);
+    clean_up().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM users").await, 2);
+    product.advance(DAY * 2);
+    clean_up().await;
+    let left: String =
+        sqlx::query_scalar("SELECT user_id::text FROM users").fetch_one(&product.world.db).await.unwrap();
+    assert_eq!(left, kept["user_id"].as_str().unwrap());
+    let lines = "SELECT count(*) FROM audit WHERE action IN ('user.deleted', 'user.erased')";
+    assert_eq!(product.world.count(lines).await, 2);
+    product.register("else@example.org", "squatted").await;
 }

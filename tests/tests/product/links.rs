@@ -99,6 +99,39 @@ async fn opening_a_link_in_a_browser_confirms_nothing_and_its_button_does() {
 }
 
 #[tokio::test]
+async fn programs_that_look_at_mail_confirm_nothing() {
+    let product = Product::new().await;
+    let tokens = ada(&product).await;
+    let link = send(&product, &tokens).await;
+    for accept in ["*/*", "", "image/webp,*/*;q=0.8", "text/plain", "text/html, application/json"] {
+        let page = get(&product, &link, &[("accept", accept)]).await;
+        assert_eq!(page.status(), 200, "{accept}");
+        assert!(page.text().await.expect("page").contains("<form"), "{accept}");
+    }
+    let bare = bare(&link).await;
+    assert!(bare.starts_with("HTTP/1.1 200") && bare.contains("<form"), "{bare}");
+    for fields in [JSON, BROWSER] {
+        let head = product.send(Method::HEAD, &link, &Value::Null, &fields).await;
+        assert_eq!(head.status(), 200);
+    }
+    assert_eq!(status(&product, &tokens).await, "phone_verified", "nothing was confirmed");
+    assert_eq!(get(&product, &link, &[("accept", "Application/JSON")]).await.status(), 200);
+    assert_eq!(status(&product, &tokens).await, "both_verified");
+}
+
+/// The answer to a GET that names no kind of answer at all.
+async fn bare(link: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (host, path) = link.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a link");
+    let mut stream = tokio::net::TcpStream::connect(host).await.expect("connect");
+    let request = format!("GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("write");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answer");
+    answer
+}
+
+#[tokio::test]
 async fn of_parallel_clicks_one_counts() {
     let product = Product::new().await;
     let tokens = ada(&product).await;
@@ -198,7 +231,7 @@ async fn a_link_to_an_account_with_nothing_proved_voids_what_was_set_before() {
     product
         .world
         .execute(
-            "UPDATE users SET phone_verified_at = NULL;
+            "UPDATE users SET phone_verified_at = NULL, ever_verified_at = NULL;
              INSERT INTO passwords SELECT user_id, 'x', now() FROM users",
         )
         .await;

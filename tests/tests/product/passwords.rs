@@ -298,7 +298,7 @@ async fn a_second_factor_is_asked_for_after_the_right_password_and_not_passed_by
 async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_gets_a_code() {
     let product = Product::new().await;
     let tokens = someone(&product, "ada@example.org", "ada").await;
-    product.world.execute("UPDATE users SET email_verified_at = NULL").await;
+    product.world.execute("UPDATE users SET email_verified_at = NULL, ever_verified_at = NULL").await;
     assert_eq!(login(&product, "ada", "not the password").await.1["code"], "auth.invalid");
     let (status, refused) = login(&product, "ada", GOOD).await;
     assert_eq!((status, &refused["code"]), (403, &json!("account.unverified")));
@@ -313,7 +313,7 @@ async fn an_account_nobody_has_proved_is_told_so_after_the_right_password_and_ge
     assert_eq!((status, &again["user_id"]), (200, &tokens["user_id"]), "{again}");
     // proved by who had the password: it stays
     sign_in(&product, "ada", GOOD).await;
-    product.world.execute("UPDATE users SET email_verified_at = NULL").await;
+    product.world.execute("UPDATE users SET email_verified_at = NULL, ever_verified_at = NULL").await;
     let lax = product.restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("AUTH_REQUIRE_VERIFIED", "off")]).await;
     assert_eq!(sign_in(&lax, "ada", GOOD).await["user_id"], tokens["user_id"]);
 }

@@ -100,8 +100,9 @@ async fn accounts(product: &Product, emails: &[String]) {
     let hash = product.ctx.hasher.hash("correct horse battery staple").await.expect("hash");
     sqlx::query(
         "WITH person AS (
-             INSERT INTO users (user_id, username, username_skeleton, email, email_verified_at, created_at, updated_at)
-             SELECT id, id::text, id::text, email, now(), now(), now()
+             INSERT INTO users (user_id, username, username_skeleton, email, email_verified_at, ever_verified_at,
+                                created_at, updated_at)
+             SELECT id, id::text, id::text, email, now(), now(), now(), now()
              FROM (SELECT gen_random_uuid() AS id, email FROM unnest($1::text[]) AS e(email)) p
              RETURNING user_id
          )

@@ -203,3 +203,49 @@ async fn staff_verify_by_hand_with_a_reason() {
     assert_eq!((status, &refused["code"]), (409, &json!("user.already_verified")));
     assert_eq!(product.get("/api/auth/me", &ada).await.0, 200, "the person's sessions go on");
 }
+
+#[tokio::test]
+async fn what_was_set_before_staff_verify_for_the_first_time_is_void_and_the_owner_is_told() {
+    for by_code in [false, true] {
+        let product = Product::new().await;
+        let (ada, staff) = (ada(&product).await, staff(&product).await);
+        product
+            .world
+            .execute(
+                "UPDATE users SET email_verified_at = NULL, ever_verified_at = NULL WHERE username = 'ada';
+                 INSERT INTO passwords SELECT user_id, 'x', now() FROM users WHERE username = 'ada'",
+            )
+            .await;
+        let status = if by_code {
+            assert_eq!(send(&product, &ada, &staff).await.0, 202);
+            product.drain().await;
+            let code = product.code_for(PHONE).await.expect("a code");
+            confirm(&product, &ada, &staff, &code).await.0
+        } else {
+            by_hand(&product, &ada, &staff, &json!({ "channel": "sms", "reason": "Called back" })).await.0
+        };
+        assert_eq!(status, 200);
+        assert_eq!(product.world.count("SELECT count(*) FROM passwords").await, 0);
+        assert_eq!(product.get("/api/auth/me", &ada).await.1["code"], "auth.session_ended");
+        let lines = "SELECT count(*) FROM audit WHERE action = 'verification.proved'
+                     AND details->'voided'->>'passwords' = '1' AND details->'voided'->>'sessions' = '1'";
+        assert_eq!(product.world.count(lines).await, 1);
+        product.drain().await;
+        let letters = product.letters().await;
+        assert!(
+            letters.iter().any(|letter| letter["kind"] == "password_changed" && letter["to"] == PHONE),
+            "{letters:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_look_by_staff_leaves_a_line() {
+    let product = Product::new().await;
+    let (ada, staff) = (ada(&product).await, staff(&product).await);
+    show(&product, &ada, &ada).await;
+    let lines = "SELECT count(*) FROM audit WHERE action = 'user.read'";
+    assert_eq!(product.world.count(lines).await, 0);
+    show(&product, &ada, &staff).await;
+    assert_eq!(product.world.count(lines).await, 1);
+}

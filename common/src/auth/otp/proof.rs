@@ -17,6 +17,7 @@ use crate::audit::Client;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
+use crate::job::Queue;
 use crate::secret::{self, sha256};
 use crate::user::verification::{self, By, Proving};
 
@@ -93,8 +94,8 @@ async fn verify_own(ctx: &Context, handed: &Handed, bearer: Bearer) -> Result<Ve
                 actor: bearer.actor,
                 session_id: Some(bearer.session_id),
                 reason: None,
-                // whoever hands it in is signed in to the account that asked
-                keeps: true,
+                // its owner is signed in to it; staff who hand a code in for somebody are not
+                keeps: bearer.actor == bearer.user_id,
             };
             verification::prove(&mut tx, ctx, &handed.client, &proving).await.map(|()| verified)
         }
@@ -103,6 +104,7 @@ async fn verify_own(ctx: &Context, handed: &Handed, bearer: Bearer) -> Result<Ve
         Ok(_) | Err(Error::Refusal(_)) => tx.commit().await?,
         Err(_) => tx.rollback().await?,
     }
+    ctx.wake.queue(Queue::Default);
     answer
 }
 

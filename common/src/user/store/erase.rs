@@ -50,6 +50,74 @@ pub async fn list_device_hashes(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec
         .await
 }
 
+/// What the audit lines of changes of somebody's record have sealed.
+pub async fn list_changes(tx: &mut PgConnection, entity_id: &str) -> Sql<Vec<Vec<u8>>> {
+    sqlx::query_scalar!(
+        r#"SELECT sealed AS "sealed!" FROM audit
+           WHERE entity_type = 'user' AND entity_id = $1 AND action = 'user.changed' AND sealed IS NOT NULL"#,
+        entity_id,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// Those of these identifiers that nobody else has.
+pub async fn list_free(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"SELECT i AS "identifier!" FROM unnest($2::text[]) AS i
+           WHERE NOT EXISTS (SELECT 1 FROM users WHERE email = i AND user_id <> $1)
+             AND NOT EXISTS (SELECT 1 FROM users WHERE phone_number = i AND user_id <> $1)"#,
+        user_id,
+        identifiers,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// Takes accounts away that nobody came for: nothing was ever proved, nobody ever signed in, and they were
+/// made before `before`.
+pub async fn set_unused(
+    tx: &mut PgConnection,
+    before: DateTime<Utc>,
+    now: DateTime<Utc>,
+    most: i64,
+) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "UPDATE users SET status = 'deleted', deleted_at = $2, erase_at = $2, updated_at = $2
+         WHERE user_id IN (
+             SELECT user_id FROM users
+             WHERE ever_verified_at IS NULL AND last_login_at IS NULL AND status IN ('active', 'inactive')
+               AND created_at < $1
+             ORDER BY created_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+         RETURNING user_id",
+        before,
+        now,
+        most,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// The lines that say so.
+pub async fn insert_unused(
+    tx: &mut PgConnection,
+    lines: &[Uuid],
+    people: &[Uuid],
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        r#"INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details)
+           SELECT l.audit_id, $3, 'user.deleted', 'user', l.user_id::text, '{"by": "unused"}'
+           FROM unnest($1::uuid[], $2::uuid[]) AS l(audit_id, user_id)"#,
+        lines,
+        people,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Deletes codes asked for by or for somebody, and what they proved, but for those of who has the
 /// identifier now.
 pub async fn delete_codes(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<()> {

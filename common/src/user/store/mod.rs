@@ -42,8 +42,9 @@ pub async fn insert(tx: &mut PgConnection, new: &NewUser, now: DateTime<Utc>) ->
         r#"WITH person AS (
                INSERT INTO users (user_id, username, username_skeleton, email, phone_number, email_verified_at,
                                   phone_verified_at, language, role, is_superuser, referral_code, referred_by,
-                                  first_name, last_name, created_at, updated_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $16, $17, $15, $15)
+                                  ever_verified_at, first_name, last_name, created_at, updated_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                       coalesce($6::timestamptz, $7::timestamptz), $16, $17, $15, $15)
                ON CONFLICT DO NOTHING RETURNING user_id
            ), key AS (
                INSERT INTO user_keys (user_id, sealed) SELECT user_id, $13 FROM person
@@ -98,8 +99,8 @@ pub struct Found {
     pub status: Status,
     /// Whether this identifier is proved.
     pub verified: bool,
-    /// Whether any identifier is proved.
-    pub any_verified: bool,
+    /// Whether any identifier of the account was ever proved.
+    pub ever_verified: bool,
 }
 
 impl std::fmt::Debug for Found {
@@ -136,7 +137,7 @@ pub async fn find_by_identifier(
                 ORDER BY (user_id = $3) DESC NULLS LAST, created_at DESC LIMIT 1)
            )
            SELECT u.user_id, u.status AS "status: Status", h.verified AS "verified!",
-                  (u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL) AS "any_verified!"
+                  u.ever_verified_at IS NOT NULL AS "ever_verified!"
            FROM holder h JOIN users u ON u.user_id = h.user_id
            ORDER BY h.verified DESC LIMIT 1"#,
         email,

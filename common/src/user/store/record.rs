@@ -14,6 +14,7 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>>
         Record,
         r#"SELECT u.user_id, u.username, u.email, u.phone_number, u.first_name, u.last_name, u.gender, u.address,
                   u.national_id_sealed, u.status AS "status: Status", u.status_reason, u.role, r.rank,
+                  r.permissions,
                   (r.is_staff OR u.is_superuser) AS "is_staff!", u.is_superuser, u.referral_code, u.referred_by,
                   u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device,
                   greatest(u.last_activity_at, used.at) AS last_activity_at,
@@ -71,7 +72,8 @@ pub async fn set(tx: &mut PgConnection, user_id: Uuid, edit: &Edit, now: DateTim
                 first_name = $4, last_name = $5, gender = $6, address = $7,
                 national_id_sealed = CASE WHEN $8 THEN national_id_sealed ELSE $9 END,
                 national_id_hash = CASE WHEN $8 THEN national_id_hash ELSE $10 END,
-                email = $11, phone_number = $12, email_verified_at = $13, phone_verified_at = $14, updated_at = $15
+                email = $11, phone_number = $12, email_verified_at = $13, phone_verified_at = $14,
+                ever_verified_at = coalesce(ever_verified_at, $13, $14), updated_at = $15
          WHERE user_id = $1",
         user_id,
         edit.username,
@@ -116,18 +118,6 @@ pub async fn set_status(
     .execute(tx)
     .await?;
     Ok(())
-}
-
-/// Locks a superuser who can sign in, other than this one; false: there is none.
-pub async fn lock_other_superuser(tx: &mut PgConnection, but: Uuid) -> Sql<bool> {
-    let other = sqlx::query_scalar!(
-        "SELECT user_id FROM users WHERE is_superuser AND status = 'active' AND user_id <> $1
-         ORDER BY user_id LIMIT 1 FOR UPDATE",
-        but,
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(other.is_some())
 }
 
 /// A page of people, newest first.
@@ -182,7 +172,8 @@ pub async fn count(db: impl PgExecutor<'_>, status: Option<Status>, most: i64) -
     }
 }
 
-/// People whose name, address or number begins so, newest first; of the first thousand of each.
+/// People whose name, address or number begins so, newest first; of the first
+/// 10,001 of each kind of hit.
 pub async fn search(
     db: impl PgExecutor<'_>,
     pattern: &str,
@@ -239,10 +230,16 @@ pub async fn count_search(
     .await
 }
 
-/// How many people there are, by the table's statistics.
-pub async fn estimate(db: impl PgExecutor<'_>) -> Sql<i64> {
+/// How many people of a status there are, or in all, by the table's statistics.
+pub async fn estimate(db: impl PgExecutor<'_>, status: Option<Status>) -> Sql<i64> {
     sqlx::query_scalar!(
-        r#"SELECT greatest(reltuples, 0)::bigint AS "count!" FROM pg_class WHERE oid = 'users'::regclass"#,
+        r#"SELECT (greatest(c.reltuples, 0) * CASE WHEN $1::text IS NULL THEN 1 ELSE coalesce((
+                      SELECT m.share FROM pg_stats s,
+                             unnest(s.most_common_vals::text::text[], s.most_common_freqs) AS m(name, share)
+                      WHERE s.schemaname = 'public' AND s.tablename = 'users' AND s.attname = 'status'
+                        AND m.name = $1), 0) END)::bigint AS "count!"
+           FROM pg_class c WHERE c.oid = 'users'::regclass"#,
+        status.map(Status::name),
     )
     .fetch_one(db)
     .await

@@ -1,6 +1,7 @@
 //! The SQL of proved identifiers: one statement a function, rows out, no decisions.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -11,8 +12,8 @@ type Sql<T> = Result<T, sqlx::Error>;
 /// The account before an identifier of it was proved.
 #[derive(Clone, Copy, Debug)]
 pub struct Before {
-    /// Whether any identifier was proved.
-    pub any_verified: bool,
+    /// Whether any identifier was ever proved.
+    pub ever_verified: bool,
 }
 
 /// Sets the time at which the account's own identifier was proved; a time set before stays. The unique
@@ -27,7 +28,7 @@ pub async fn set_proved(
     sqlx::query_as!(
         Before,
         r#"WITH before AS (
-               SELECT user_id, email_verified_at IS NOT NULL OR phone_verified_at IS NOT NULL AS any_verified
+               SELECT user_id, ever_verified_at IS NOT NULL AS ever_verified
                FROM users WHERE user_id = $1 AND status <> 'deleted' AND (email = $2 OR phone_number = $3)
                FOR UPDATE
            )
@@ -36,9 +37,9 @@ pub async fn set_proved(
                                         ELSE coalesce(email_verified_at, $4) END,
                phone_verified_at = CASE WHEN $3::text IS NULL THEN phone_verified_at
                                         ELSE coalesce(phone_verified_at, $4) END,
-               updated_at = $4
+               ever_verified_at = coalesce(ever_verified_at, $4), updated_at = $4
            FROM before b WHERE u.user_id = b.user_id
-           RETURNING b.any_verified AS "any_verified!""#,
+           RETURNING b.ever_verified AS "ever_verified!""#,
         user_id,
         email,
         phone,
@@ -48,24 +49,40 @@ pub async fn set_proved(
     .await
 }
 
+/// How much was taken away.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Voided {
+    pub passwords: i64,
+    pub totp: i64,
+    pub passkeys: i64,
+    pub recovery_codes: i64,
+    pub devices: i64,
+    pub sessions: i64,
+}
+
 /// Takes away everything by which somebody could come into the account.
-pub async fn void_credentials(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
-    sqlx::query!(
-        "WITH password AS (DELETE FROM passwords WHERE user_id = $1),
-              totp AS (DELETE FROM totp_factors WHERE user_id = $1),
-              recovery AS (DELETE FROM recovery_codes WHERE user_id = $1),
-              passkey AS (DELETE FROM passkeys WHERE user_id = $1),
-              waiting AS (DELETE FROM mfa_challenges WHERE user_id = $1),
-              device AS (DELETE FROM device_tokens WHERE user_id = $1),
-              code AS (UPDATE verification_tokens SET used_at = $2
-                       WHERE user_id = $1 AND session_id IS NOT NULL AND used_at IS NULL AND expires_at > $2)
-         UPDATE sessions SET ended_at = $2, end_reason = 'claimed' WHERE user_id = $1 AND ended_at IS NULL",
+pub async fn void_credentials(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<Voided> {
+    sqlx::query_as!(
+        Voided,
+        r#"WITH password AS (DELETE FROM passwords WHERE user_id = $1 RETURNING 1),
+                totp AS (DELETE FROM totp_factors WHERE user_id = $1 RETURNING confirmed_at),
+                recovery AS (DELETE FROM recovery_codes WHERE user_id = $1 RETURNING 1),
+                passkey AS (DELETE FROM passkeys WHERE user_id = $1 RETURNING 1),
+                waiting AS (DELETE FROM mfa_challenges WHERE user_id = $1),
+                device AS (DELETE FROM device_tokens WHERE user_id = $1 RETURNING 1),
+                code AS (UPDATE verification_tokens SET used_at = $2
+                         WHERE user_id = $1 AND session_id IS NOT NULL AND used_at IS NULL AND expires_at > $2),
+                session AS (UPDATE sessions SET ended_at = $2, end_reason = 'claimed'
+                            WHERE user_id = $1 AND ended_at IS NULL RETURNING 1)
+           SELECT (SELECT count(*) FROM password) AS "passwords!",
+                  (SELECT count(confirmed_at) FROM totp) AS "totp!", (SELECT count(*) FROM passkey) AS "passkeys!",
+                  (SELECT count(*) FROM recovery) AS "recovery_codes!", (SELECT count(*) FROM device) AS "devices!",
+                  (SELECT count(*) FROM session) AS "sessions!""#,
         user_id,
         now,
     )
-    .execute(tx)
-    .await?;
-    Ok(())
+    .fetch_one(tx)
+    .await
 }
 
 /// Somebody whose identifiers are to be proved.

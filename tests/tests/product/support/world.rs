@@ -79,9 +79,9 @@ impl World {
         let id = keryu_common::id::unguessable();
         sqlx::query(
             "INSERT INTO users (user_id, username, username_skeleton, email, phone_number, email_verified_at, phone_verified_at,
-                                created_at, updated_at)
+                                ever_verified_at, created_at, updated_at)
              SELECT $1, $1::text, $1::text, e, p, CASE WHEN e IS NOT NULL THEN now() END, CASE WHEN p IS NOT NULL THEN now() END,
-                    now(), now()
+                    now(), now(), now()
              FROM (SELECT CASE WHEN $2 LIKE '%@%' THEN $2 END AS e, CASE WHEN $2 NOT LIKE '%@%' THEN $2 END AS p) i",
         )
         .bind(id)
