@@ -301,7 +301,7 @@ async fn the_last_activity_is_the_newest_use_of_a_session() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
     product.advance(Duration::from_secs(600));
-    product.refreshed(&ada).await;
+    let ada = product.refreshed(&ada).await;
     let at = product.ctx.now();
     product.advance(Duration::from_secs(60));
     let (status, record) = product.get(&path(&ada), &ada).await;
