@@ -43,6 +43,7 @@ async fn a_service_does_what_its_scopes_say_until_its_key_is_revoked() {
     let text = made["key"].as_str().unwrap();
     assert!(text.starts_with("kry_") && text.len() == 47, "{text}");
     assert_eq!(as_service(&product, &made).await.0, 200);
+    product.world.execute("UPDATE users SET is_superuser = true").await;
     let other = key(&product, "usage:write", &boss).await;
     let (status, refused) = as_service(&product, &other).await;
     assert_eq!((status, &refused["code"]), (403, &json!("auth.forbidden")));
@@ -177,6 +178,10 @@ async fn nobody_lets_a_service_see_what_they_may_not_see() {
         make(&product, &json!({ "name": "a", "scopes": ["users:read", "roles:read"] }), &boss).await;
     assert_eq!((status, &refused["code"]), (403, &json!("auth.forbidden")));
     key(&product, "users:read", &boss).await;
+    for scope in ["usage:write", "wallet:write", "face:encodings"] {
+        let (status, refused) = make(&product, &json!({ "name": "a", "scopes": [scope] }), &boss).await;
+        assert_eq!((status, &refused["code"]), (403, &json!("auth.forbidden")), "{scope}");
+    }
     product.advance(Duration::from_secs(11 * 60));
     let (_, boss) =
         product.post("/api/auth/refresh", json!({ "refresh_token": boss["refresh_token"] })).await;

@@ -144,6 +144,14 @@ async fn a_block_asked_for_twice_with_one_key_is_one() {
     let second = read(product.send(Method::POST, "/api/admin/ip-blocks", &body, &fields).await).await;
     assert_eq!(first, second);
     assert_eq!(product.world.count("SELECT count(*) FROM ip_blocks").await, 1);
+    product.register("bob@example.org", "bob").await;
+    product.world.execute("UPDATE users SET role = 'admin'").await;
+    product.advance(Duration::from_secs(61));
+    let other = product.login("bob@example.org").await;
+    let bearer = format!("Bearer {}", other["access_token"].as_str().expect("token"));
+    let fields = [("authorization", bearer.as_str()), ("idempotency-key", "one")];
+    let third = read(product.send(Method::POST, "/api/admin/ip-blocks", &body, &fields).await).await;
+    assert_ne!(first.1["id"], third.1["id"], "a key is its sender's, also from one address");
 }
 
 /// Locks this many names nobody has, from one address.

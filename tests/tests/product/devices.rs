@@ -126,3 +126,26 @@ async fn bad_devices_are_refused_with_every_fault() {
     assert_eq!(nobody.status(), 401);
     assert_eq!(product.delete("/api/auth/devices/x", &ada).await.0, 404);
 }
+
+#[tokio::test]
+async fn devices_switched_off_are_kept_within_bounds() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    product.register("bob@example.org", "bob").await;
+    product
+        .world
+        .execute(
+            "INSERT INTO devices SELECT gen_random_uuid(), user_id, 'd' || n, 't' || n, 'web', '', '', '', false, now(),
+                                        now() - n * interval '1 day'
+             FROM users, generate_series(1, 150) n",
+        )
+        .await;
+    assert_eq!(list(&product, &ada).await.len(), 100);
+    assert_eq!(register(&product, &ada, &phone("new", "new")).await.0, 201);
+    let kept = list(&product, &ada).await;
+    assert_eq!(
+        (kept.len(), &kept[0]["device_id"], &kept[99]["device_id"]),
+        (100, &json!("new"), &json!("d99"))
+    );
+    assert_eq!(product.world.count("SELECT count(*) FROM devices").await, 250, "nobody else's are touched");
+}

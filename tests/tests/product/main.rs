@@ -50,6 +50,7 @@ mod roles;
 mod schedules;
 mod secrecy;
 mod sessions;
+mod sessions_model;
 mod settings;
 mod signing_keys;
 mod step_up;

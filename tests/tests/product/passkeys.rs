@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::Product;
 use crate::support::authenticator::{Authenticator, encode};
-use crate::totp::{lines, pointers, post, refusal, refused, wait_for_factor};
+use crate::totp::{beside_a_change, lines, pointers, post, refusal, refused, wait_for_factor};
 
 /// What an attacker, or a broken authenticator, does otherwise.
 type Misuse = fn(&mut Authenticator);
@@ -376,4 +376,49 @@ async fn bodies_that_are_no_answers_are_told_fault_by_fault() {
     let unknown = json!({ "mfa_token": "x" });
     let answer = product.post("/api/auth/passkeys/login/start", unknown).await;
     assert_eq!(refusal(answer), refused(401, "mfa.expired"));
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_its_person_before_it_takes_the_passkey() {
+    let product = Product::new().await;
+    let tokens = product.register(MAIL, "ada").await;
+    let (mut authenticator, _) = enrol(&product, &tokens).await;
+    let wanted = "SELECT FROM passkeys FOR UPDATE NOWAIT";
+    let (status, answer) = beside_a_change(&product, wanted, login(&product, &mut authenticator)).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test]
+async fn answers_that_let_nobody_in_are_noted_and_used_up() {
+    const NOTED: &str =
+        "SELECT count(*) FROM audit WHERE action = 'mfa.passkey_used' AND details->>'refused' = ";
+    let product = Product::new().await;
+    let tokens = product.register(MAIL, "ada").await;
+    let (mut authenticator, _) = enrol(&product, &tokens).await;
+    let used = "SELECT count(*) FROM passkeys WHERE last_used_at IS NOT NULL";
+    let noted = async |code: &str| {
+        let sql = format!("{NOTED}'{code}'");
+        sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+            .fetch_one(&product.world.db)
+            .await
+            .expect("lines")
+    };
+    let asked = login_start(&product, json!({})).await;
+    let credential = authenticator.get(&asked["options"]);
+    product.world.execute("UPDATE users SET status = 'suspended'").await;
+    let answer = login_finish(&product, &asked, &credential).await;
+    assert_eq!(refusal(answer), refused(403, "account.suspended"));
+    assert_eq!((product.world.count(used).await, noted("account.suspended").await), (1, 1));
+    product.world.execute("UPDATE users SET status = 'active'").await;
+    let answer = login_finish(&product, &asked, &credential).await;
+    assert_eq!(refusal(answer), refused(422, "passkey.challenge"));
+    assert_eq!(noted("passkey.challenge").await, 1);
+    let asked = login_start(&product, json!({})).await;
+    let body = json!({
+        "challenge_id": asked["challenge_id"], "credential": authenticator.get(&asked["options"]),
+        "mfa_token": "made-up",
+    });
+    let answer = product.post("/api/auth/passkeys/login/finish", body).await;
+    assert_eq!(refusal(answer), refused(401, "mfa.expired"));
+    assert_eq!(noted("mfa.expired").await, 1);
 }

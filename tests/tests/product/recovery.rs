@@ -131,6 +131,9 @@ async fn staff_take_a_lost_factor_away_and_the_owner_is_told() {
     assert_eq!(reset(path(&ada, factor, "lost")).await, refused(403, "auth.forbidden"), "a member");
     promote(&product, &bob, "admin").await;
     assert_eq!(reset(path(&ada, factor, "x")).await, refused(422, "request.invalid"), "no reason");
+    for reason in ["abc%00", "lo%E2%80%8Bst", "lo%0Ast", "%20%20%20%20", &"x".repeat(501)] {
+        assert_eq!(reset(path(&ada, factor, reason)).await, refused(422, "request.invalid"), "{reason}");
+    }
     assert_eq!(reset(path(&bob, factor, "lost")).await, refused(403, "auth.forbidden"), "oneself");
     let other = "0b9f7c1e-63a5-4d28-8f10-7c2e9d4b6a53";
     assert_eq!(reset(path(&ada, other, "lost")).await, refused(404, "mfa.not_found"));

@@ -216,3 +216,45 @@ async fn people_see_and_end_their_sessions_and_nobody_elses() {
     assert_eq!(product.get("/api/auth/me", &second).await.0, 401);
     assert_eq!(product.get("/api/auth/me", &third).await.0, 200);
 }
+
+#[tokio::test]
+async fn a_refresh_token_alone_signs_its_session_out() {
+    let product = Product::new().await;
+    let logout = |token: &Value| product.post("/api/auth/logout", json!({ "refresh_token": token }));
+    let first = product.register("ada@example.org", "ada").await;
+    product.advance(Duration::from_secs(61));
+    let other = product.login("ada@example.org").await;
+    let answer = logout(&first["refresh_token"]).await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    assert_eq!(product.get("/api/auth/me", &first).await.1["code"], "auth.session_ended");
+    assert_eq!(logout(&first["refresh_token"]).await, answer, "again");
+    // what is no token of ours tells nothing and ends nothing
+    let mut text = other["refresh_token"].as_str().expect("text").to_owned();
+    text.replace_range(40..41, if &text[40..41] == "A" { "B" } else { "A" });
+    for made_up in [text.as_str(), "x", "AAAA"] {
+        assert_eq!(logout(&json!(made_up)).await, answer, "{made_up}");
+    }
+    assert_eq!(product.get("/api/auth/me", &other).await.0, 200);
+    // an earlier one of the family ends it too
+    let next = product.refreshed(&product.refreshed(&other).await).await;
+    assert_eq!(logout(&other["refresh_token"]).await, answer);
+    assert_eq!(product.get("/api/auth/me", &next).await.1["code"], "auth.session_ended");
+    let lines = "SELECT count(*) FROM audit WHERE action = 'session.signed_out'";
+    assert_eq!(product.world.count(lines).await, 2);
+    for nothing in [Value::Null, json!({})] {
+        let (status, refused) = product.post("/api/auth/logout", nothing).await;
+        assert_eq!((status, &refused["code"]), (401, &json!("auth.required")));
+    }
+    let unfit = product.post("/api/auth/logout", json!({ "refresh_token": 1 })).await;
+    assert_eq!((unfit.0, &unfit.1["code"]), (422, &json!("request.invalid")));
+    // both at once
+    product.advance(Duration::from_secs(61));
+    let one = product.login("ada@example.org").await;
+    product.advance(Duration::from_secs(61));
+    let two = product.login("ada@example.org").await;
+    let body = json!({ "refresh_token": two["refresh_token"] });
+    assert_eq!(product.call(Method::POST, "/api/auth/logout", &body, &one).await.0, 200);
+    for ended in [&one, &two] {
+        assert_eq!(product.get("/api/auth/me", ended).await.1["code"], "auth.session_ended");
+    }
+}

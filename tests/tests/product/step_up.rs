@@ -168,3 +168,14 @@ async fn exactly_one_proof_is_wanted() {
     let anonymous = read(product.send(Method::POST, "/api/auth/step-up", &body, &[]).await).await;
     assert_eq!(refusal(anonymous), refused(401, "auth.required"));
 }
+
+#[tokio::test]
+async fn a_code_for_deleting_the_account_will_do_too() {
+    let product = Product::new().await;
+    let tokens = product.register(MAIL, "ada").await;
+    let tokens = later(&product, &tokens).await;
+    let token = product.prove_as(MAIL, "delete_account", &tokens).await;
+    assert_eq!(step_up(&product, json!({ "verification_token": token }), &tokens).await.0, 200);
+    let (status, deleted) = product.delete("/api/auth/account", &tokens).await;
+    assert!(status < 300, "{deleted}");
+}

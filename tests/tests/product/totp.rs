@@ -61,6 +61,24 @@ pub async fn hand_in(product: &Product, waiting: &Value, method: &str, code: &st
     product.post("/api/auth/mfa/verify", body).await
 }
 
+/// Makes a call while its person is being changed elsewhere: it must wait for them with nothing in hand
+/// that whoever changes them may want, which is what `wanted` locks.
+pub async fn beside_a_change<T>(product: &Product, wanted: &'static str, call: impl Future<Output = T>) -> T {
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut change = product.world.db.begin().await.expect("transaction");
+    sqlx::query("SELECT FROM users FOR NO KEY UPDATE").execute(&mut *change).await.expect("the person");
+    let changed = async {
+        while product.world.count(WAITING).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        sqlx::query(wanted).execute(&mut *change).await.expect(wanted);
+        change.commit().await.expect("commit");
+    };
+    let both = futures::future::join(call, changed);
+    tokio::time::timeout(Duration::from_secs(20), both).await.expect("the call waits for the person").0
+}
+
 /// The lines of an action.
 pub async fn lines(product: &Product, action: &str) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM audit WHERE action = $1")
@@ -150,7 +168,7 @@ async fn of_64_parallel_wrong_codes_five_are_looked_at_and_all_count() {
     let late = hand_in(&product, &waiting, "totp", &right).await;
     assert_eq!(refusal(late), refused(401, "mfa.expired"), "the right code after five wrong ones");
     assert_eq!(product.world.count("SELECT tries::bigint FROM factor_tries WHERE kind = 'totp'").await, 5);
-    assert_eq!(lines(&product, "mfa.verified").await, 5);
+    assert_eq!(lines(&product, "mfa.verified").await, 65, "those that were not looked at too");
 }
 
 #[tokio::test]
@@ -191,6 +209,12 @@ async fn a_sign_in_waits_five_minutes_and_its_token_works_once() {
     assert_eq!(refusal(again), refused(401, "mfa.expired"));
     let made_up = json!({ "mfa_token": "made-up" });
     assert_eq!(refusal(hand_in(&product, &made_up, "totp", "000000").await), refused(401, "mfa.expired"));
+    let expired =
+        "SELECT count(*) FROM audit WHERE action = 'mfa.verified' AND details->>'refused' = 'mfa.expired'
+                   AND entity_type = 'user'";
+    assert_eq!(product.world.count(expired).await, 2, "the late one and the one used before");
+    let of_nobody = "SELECT count(*) FROM audit WHERE action = 'mfa.verified' AND entity_type = 'mfa_token'";
+    assert_eq!(product.world.count(of_nobody).await, 1);
 }
 
 #[tokio::test]
@@ -265,4 +289,42 @@ async fn factors_are_for_those_signed_in_and_fresh() {
         assert_eq!(refusal(answer), refused(403, "auth.step_up_required"), "{path}");
     }
     assert_eq!(product.get("/api/auth/mfa", &tokens).await.0, 200, "looking is free");
+}
+
+#[tokio::test]
+async fn a_code_waits_for_its_person_before_it_takes_the_factor() {
+    const APP: &str = "SELECT FROM totp_factors FOR UPDATE NOWAIT";
+    let product = Product::new().await;
+    let tokens = product.register(MAIL, "ada").await;
+    let (app, codes) = enrol(&product, &tokens).await;
+    let waiting = wait_for_factor(&product, MAIL).await;
+    let code = app.shows(product.ctx.now());
+    let answer = beside_a_change(&product, APP, hand_in(&product, &waiting, "totp", &code)).await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    product.advance(STEP);
+    let code = json!({ "totp": app.shows(product.ctx.now()) });
+    let again = post(&product, "/api/auth/step-up", code, &answer.1);
+    assert_eq!(beside_a_change(&product, APP, again).await.0, 200);
+    let waiting = wait_for_factor(&product, MAIL).await;
+    let wanted = "SELECT FROM recovery_codes FOR UPDATE NOWAIT";
+    let answer =
+        beside_a_change(&product, wanted, hand_in(&product, &waiting, "recovery_code", &codes[0])).await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+}
+
+#[tokio::test]
+async fn a_code_of_somebody_who_may_not_sign_in_is_used_up_and_noted() {
+    let product = Product::new().await;
+    let tokens = product.register(MAIL, "ada").await;
+    let (_, codes) = enrol(&product, &tokens).await;
+    let waiting = wait_for_factor(&product, MAIL).await;
+    product.world.execute("UPDATE users SET status = 'suspended'").await;
+    let answer = hand_in(&product, &waiting, "recovery_code", &codes[0]).await;
+    assert_eq!(refusal(answer), refused(403, "account.suspended"));
+    assert_eq!(product.world.count("SELECT count(*) FROM recovery_codes WHERE used_at IS NOT NULL").await, 1);
+    let noted = "SELECT count(*) FROM audit WHERE action = 'mfa.verified' AND details->>'refused' = 'account.suspended'";
+    assert_eq!(product.world.count(noted).await, 1);
+    product.world.execute("UPDATE users SET status = 'active'").await;
+    let answer = hand_in(&product, &waiting, "recovery_code", &codes[1]).await;
+    assert_eq!(refusal(answer), refused(401, "mfa.expired"), "it waits no longer");
 }

@@ -433,3 +433,30 @@ async fn a_request_is_shown_without_its_credentials() {
     assert_eq!(authorization["value"], "[redacted]");
     assert!(fields.iter().any(|field| field["name"] == "host"));
 }
+
+#[tokio::test]
+async fn the_last_activity_is_the_newest_use_of_a_session() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    product.advance(Duration::from_secs(600));
+    let ada = product.refreshed(&ada).await;
+    let at = product.ctx.now();
+    product.advance(Duration::from_secs(60));
+    let (status, record) = product.get(&path(&ada), &ada).await;
+    assert_eq!(status, 200, "{record}");
+    let told: chrono::DateTime<chrono::Utc> =
+        record["last_activity_at"].as_str().expect("a time").parse().expect("a time");
+    assert_eq!(told, at);
+}
+
+#[tokio::test]
+async fn a_search_holds_no_hidden_characters() {
+    let product = Product::new().await;
+    let staff = product.register("ada@example.org", "ada").await;
+    promote(&product, &staff, "admin").await;
+    for search in ["a%00", "a%E2%80%8Bd", "%20", "", &"x".repeat(101)] {
+        let (status, refused) = product.get(&format!("/api/users?search={search}"), &staff).await;
+        assert_eq!((status, &refused["code"]), (422, &json!("request.invalid")), "{search}");
+    }
+    assert_eq!(product.get("/api/users?search=%20ad%20", &staff).await.1["total"], 1);
+}
