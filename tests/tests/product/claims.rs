@@ -132,7 +132,7 @@ async fn every_sign_in_that_led_nowhere_is_noted() {
     assert_eq!(noted("auth.no_account").await.expect("lines"), 1);
     let body = json!({ "identifier": "eve@example.org", "username": "eve.eve", "verification_token": token });
     assert_eq!(product.post("/api/auth/register", body).await.0, 201, "the token still registers");
-    product.advance(std::time::Duration::from_secs(61));
+    product.advance(Duration::from_secs(61));
     let token = product.prove("ada@example.org", "login").await;
     product.world.execute("UPDATE users SET status = 'suspended' WHERE username = 'ada'").await;
     let refused = code(sign_in("ada@example.org", token.clone()).await);

@@ -89,7 +89,7 @@ async fn sets_are_made_for_right_codes_and_five_an_hour() {
     assert!(started["secret"].is_string(), "{started}");
     let sets = "SELECT coalesce(sum(tries), 0)::bigint FROM factor_tries WHERE kind = 'recovery_set'";
     for n in 0..11 {
-        let answer = post(&product, "/api/auth/mfa/totp/confirm", json!({ "code": "x" }), &tokens).await;
+        let answer = post(&product, "/api/auth/mfa/totp/confirm", json!({ "code": "000000" }), &tokens).await;
         let want = if n < 10 { refused(422, "mfa.invalid") } else { refused(429, "mfa.locked") };
         assert_eq!(refusal(answer), want);
     }
