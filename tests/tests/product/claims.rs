@@ -106,3 +106,38 @@ async fn of_two_accounts_with_one_address_the_newest_is_taken_and_the_other_stay
     product.advance(Duration::from_secs(61));
     assert_eq!(product.login(MAIL).await["user_id"], second["user_id"], "once proved it is theirs");
 }
+
+#[tokio::test]
+async fn every_sign_in_that_led_nowhere_is_noted() {
+    let product = Product::new().await;
+    product.register("ada@example.org", "ada").await;
+    let sign_in = |identifier: &'static str, token: String| {
+        product.post("/api/auth/login", json!({ "identifier": identifier, "verification_token": token }))
+    };
+    let code = |(status, body): (u16, Value)| (status, body["code"].as_str().unwrap_or_default().to_owned());
+    let noted = |code: &'static str| {
+        sqlx::query_scalar::<_, i64>(
+            "SELECT count(*) FROM audit WHERE action = 'auth.sign_in_refused' AND details->>'refused' = $1
+             AND entity_type = 'identifier' AND request_id IS NOT NULL",
+        )
+        .bind(code)
+        .fetch_one(&product.world.db)
+    };
+    let refused = code(sign_in("ada@example.org", "A".repeat(43)).await);
+    assert_eq!(refused, (422, "verification.invalid".to_owned()));
+    assert_eq!(noted("verification.invalid").await.expect("lines"), 1);
+    let token = product.prove("eve@example.org", "register").await;
+    let refused = code(sign_in("eve@example.org", token.clone()).await);
+    assert_eq!(refused, (422, "auth.no_account".to_owned()));
+    assert_eq!(noted("auth.no_account").await.expect("lines"), 1);
+    let body = json!({ "identifier": "eve@example.org", "username": "eve.eve", "verification_token": token });
+    assert_eq!(product.post("/api/auth/register", body).await.0, 201, "the token still registers");
+    product.advance(Duration::from_secs(61));
+    let token = product.prove("ada@example.org", "login").await;
+    product.world.execute("UPDATE users SET status = 'suspended' WHERE username = 'ada'").await;
+    let refused = code(sign_in("ada@example.org", token.clone()).await);
+    assert_eq!(refused, (403, "account.suspended".to_owned()));
+    assert_eq!(noted("account.suspended").await.expect("lines"), 1);
+    let again = code(sign_in("ada@example.org", token).await);
+    assert_eq!(again, (422, "verification.expired".to_owned()), "the token is used up");
+}

@@ -50,6 +50,29 @@ async fn no_column_that_could_name_a_person_is_forgotten() {
 }
 
 #[tokio::test]
+async fn what_was_counted_of_a_persons_devices_goes_too() {
+    let product = Product::new().await;
+    let gone = product.register("erase.me@example.org", "erase.me").await;
+    product.advance(Duration::from_secs(61));
+    let body = json!({ "identifier": "erase.me@example.org", "purpose": "login",
+                       "device_token": gone["device_token"] });
+    let (status, issued) = product.post("/api/auth/otp/request", body.clone()).await;
+    assert_eq!(status, 202, "{issued}");
+    let mut proof = body;
+    (proof["otp"], proof["challenge_id"]) = (json!("000000"), issued["challenge_id"].clone());
+    assert_eq!(product.post("/api/auth/otp/verify", proof).await.0, 422);
+    let counted = "SELECT (SELECT count(*) FROM identifier_budgets) + (SELECT count(*) FROM wrong_tries)";
+    assert!(product.world.count(counted).await >= 4, "of the address, its devices, this one");
+    assert_eq!(product.delete("/api/auth/account", &gone).await.0, 202);
+    product.advance(DAY * 31);
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    engine.ask(&EraseDue::default(), Terms::default()).await;
+    engine.drain().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM users").await, 0);
+    assert_eq!(product.world.count(counted).await, 0);
+}
+
+#[tokio::test]
 async fn nothing_is_left_of_a_person_but_lines_that_lead_nowhere() {
     let product = Product::new().await;
     let friend = product.register("friend@example.org", "friend").await;

@@ -48,13 +48,56 @@ async fn five_wrong_passwords_lock_account_and_address_for_five_minutes() {
     assert_eq!(retry_after(&refused), Duration::from_secs(300));
     let (code, body) = read(refused).await;
     assert_eq!((code, &body["code"]), (429, &json!("auth.locked")), "the right one does not help");
-    assert_eq!(status(&product, A, "ada", GOOD).await, 429, "by whatever name");
+    assert_eq!(status(&product, A, "ada", GOOD).await, 401, "nor by another name, which is not told");
     assert_eq!(status(&product, B, "ada@example.org", GOOD).await, 200, "from elsewhere");
     assert_eq!(status(&product, A, "ada@example.org", GOOD).await, 429, "which unlocks nothing here");
     product.advance(Duration::from_secs(299));
-    assert_eq!(status(&product, A, "ada", GOOD).await, 429);
+    assert_eq!(status(&product, A, "ada@example.org", GOOD).await, 429);
+    assert_eq!(status(&product, A, "ada", GOOD).await, 401);
     product.advance(Duration::from_secs(1));
     assert_eq!(status(&product, A, "ada", GOOD).await, 200);
+}
+
+/// What a try tells, but for where it was made.
+async fn told(product: &Product, name: &str, password: &str) -> String {
+    let answer = try_from(product, A, name, password).await;
+    let mut fields: Vec<_> = answer.headers().keys().map(ToString::to_string).collect();
+    fields.sort_unstable();
+    let (status, mut body) = read(answer).await;
+    body["instance"] = Value::Null;
+    format!("{status} {fields:?} {body}")
+}
+
+#[tokio::test]
+async fn a_lockout_does_not_tell_which_names_are_one_persons() {
+    let mut settings = PROXIED.to_vec();
+    settings.push(("LOCKOUT_IN_A_ROW", "12"));
+    let product = Product::with(&settings).await;
+    someone(&product, "ada@example.org", "ada").await;
+    product.register("bob@example.org", "bob").await;
+    assert_eq!(wrong(&product, A, "ada", 6).await, [401, 401, 401, 401, 401, 429]);
+    let candidates = ["ada@example.org", "bob@example.org", "eve@example.org"];
+    for tries in 1..=6 {
+        let mut answers = Vec::new();
+        for name in candidates {
+            answers.push(told(&product, name, "not the password").await);
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "try {tries}: {answers:#?}");
+        assert!(answers[0].starts_with(if tries < 6 { "401" } else { "429" }), "{tries}: {}", answers[0]);
+    }
+    // nor does the row of failures from all addresses
+    for n in 0..12 {
+        wrong(&product, &format!("198.51.100.{n}"), "ada", 1).await;
+    }
+    assert_eq!(status(&product, B, "ada", GOOD).await, 429);
+    for name in candidates {
+        assert_eq!(status(&product, B, name, "not the password").await, 401, "{name}");
+    }
+    assert_eq!(status(&product, B, "ada@example.org", GOOD).await, 401, "locked all the same");
+    product.login("ada@example.org").await;
+    for name in ["ada", "ada@example.org"] {
+        assert_eq!(status(&product, B, name, GOOD).await, 200, "a code recovers {name}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::passwords::{GOOD, sign_in, someone};
 use crate::sessions::bearer;
 use crate::support::Product;
 use crate::support::product::{read, wrong};
@@ -207,6 +208,47 @@ async fn strangers_cannot_use_up_the_codes_of_a_known_device() {
         product.advance(Duration::from_secs(61));
     }
     assert_eq!(ask_from(&product, Some(device)).await, 429, "and its own budget");
+}
+
+#[tokio::test]
+async fn all_known_devices_of_one_person_share_a_budget() {
+    let product = Product::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1")]).await;
+    let first = someone(&product, MAIL, "ada").await;
+    let second = sign_in(&product, "ada", GOOD).await;
+    assert_ne!(first["device_token"], second["device_token"]);
+    let devices = [Some(&first["device_token"]), Some(&second["device_token"])];
+    for n in 0..5 {
+        assert_eq!(ask_from(&product, devices[n % 2]).await, 202, "code {n}");
+        assert_eq!(ask_from(&product, devices[(n + 1) % 2]).await, 429, "one cooldown");
+        product.advance(Duration::from_secs(61));
+    }
+    for device in devices {
+        assert_eq!(ask_from(&product, device).await, 429, "one budget");
+    }
+    assert_eq!(ask_from(&product, None).await, 202, "besides that of everybody");
+}
+
+#[tokio::test]
+async fn twenty_devices_of_a_person_are_known_those_used_last() {
+    let product = Product::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1")]).await;
+    let first = someone(&product, MAIL, "ada").await;
+    let kept = sign_in(&product, "ada", GOOD).await;
+    let again = || async {
+        product.advance(Duration::from_secs(1));
+        let body = json!({ "identifier": "ada", "password": GOOD, "device_token": kept["device_token"] });
+        product.post("/api/auth/login", body).await.1
+    };
+    for _ in 0..12 {
+        again().await;
+        sign_in(&product, "ada", GOOD).await;
+        join_all((0..2).map(|_| sign_in(&product, "ada", GOOD))).await;
+    }
+    assert_eq!(again().await["device_token"], kept["device_token"]);
+    sign_in(&product, "ada", GOOD).await;
+    assert_eq!(product.world.count("SELECT count(*) FROM device_tokens").await, 20);
+    let body = json!({ "identifier": "ada", "password": GOOD, "device_token": first["device_token"] });
+    let (_, tokens) = product.post("/api/auth/login", body).await;
+    assert_ne!(tokens["device_token"], first["device_token"], "the one not used for longest is forgotten");
 }
 
 async fn try_from(product: &Product, device: Option<&Value>, code: &str, challenge: &Value) -> (u16, Value) {

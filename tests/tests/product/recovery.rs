@@ -82,6 +82,35 @@ async fn a_new_set_ends_the_one_before() {
 }
 
 #[tokio::test]
+async fn sets_are_made_for_right_codes_and_five_an_hour() {
+    let product = Product::new().await;
+    let tokens = product.register(MAIL, "ada").await;
+    let (_, started) = post(&product, "/api/auth/mfa/totp", Value::Null, &tokens).await;
+    assert!(started["secret"].is_string(), "{started}");
+    let sets = "SELECT coalesce(sum(tries), 0)::bigint FROM factor_tries WHERE kind = 'recovery_set'";
+    for n in 0..11 {
+        let answer = post(&product, "/api/auth/mfa/totp/confirm", json!({ "code": "000000" }), &tokens).await;
+        let want = if n < 10 { refused(422, "mfa.invalid") } else { refused(429, "mfa.locked") };
+        assert_eq!(refusal(answer), want);
+    }
+    assert_eq!(product.world.count(sets).await, 0, "nothing was hashed for a wrong code");
+    product.advance(Duration::from_secs(3600));
+    let tokens = product.login(MAIL).await;
+    enrol(&product, &tokens).await;
+    let make = || post(&product, "/api/auth/mfa/recovery-codes", Value::Null, &tokens);
+    for n in 1..5 {
+        assert_eq!(make().await.0, 200, "set {n} besides the first");
+    }
+    assert_eq!(refusal(make().await), refused(429, "mfa.too_many_sets"));
+    assert_eq!(product.world.count("SELECT count(*) FROM recovery_codes WHERE used_at IS NULL").await, 10);
+    product
+        .world
+        .execute("UPDATE factor_tries SET hour_started_at = hour_started_at - interval '1 hour'")
+        .await;
+    assert_eq!(make().await.0, 200, "an hour later");
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_code_is_wrong_and_counts() {
     let product = Product::new().await;
     let tokens = product.register(MAIL, "ada").await;

@@ -60,7 +60,7 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     else {
         return Err(at.wrong(&counted).await?.into());
     };
-    match at.admit(&ask, &found, &hash).await {
+    match at.admitted(&ask, &found, hash).await {
         Ok(Admitted::In(tokens)) => {
             at.forget(counted, &found).await;
             Ok(*tokens)
@@ -69,7 +69,7 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
             at.forget(counted, &found).await;
             Err(refusal.into())
         }
-        Ok(Admitted::Wrong) => Err(at.wrong(&counted).await?.into()),
+        Ok(Admitted::Wrong | Admitted::Changed(_)) => Err(at.wrong(&counted).await?.into()),
         Err(error) => {
             counted.release(ctx).await;
             Err(error)
@@ -101,8 +101,10 @@ enum Admitted {
     In(Box<Tokens>),
     /// Not yet, or not at all; the row of failures ends.
     Right(Refusal),
-    /// It counts as wrong: the row of failures is too long, or the password was changed meanwhile.
+    /// It counts as wrong: the row of failures is too long, or there is no password any more.
     Wrong,
+    /// The hash is this one now: the password was changed meanwhile, or hashed anew by another sign-in.
+    Changed(String),
 }
 
 /// One attempt: who, and from where.
@@ -220,6 +222,21 @@ impl<'a> Attempt<'a> {
         Ok(refusal)
     }
 
+    /// Admits whoever knows the password that is kept at that moment.
+    async fn admitted(&self, ask: &Ask, found: &Credential, mut hash: String) -> Result<Admitted> {
+        loop {
+            match self.admit(ask, found, &hash).await? {
+                Admitted::Changed(now) => {
+                    if !self.ctx.hasher.verify(Some(&now), ask.password.as_str()).await? {
+                        return Ok(Admitted::Wrong);
+                    }
+                    hash = now;
+                }
+                admitted => return Ok(admitted),
+            }
+        }
+    }
+
     async fn admit(&self, ask: &Ask, found: &Credential, hash: &str) -> Result<Admitted> {
         let (ctx, client) = (self.ctx, self.client);
         let most = ctx.config.lockout.in_a_row;
@@ -235,8 +252,11 @@ impl<'a> Attempt<'a> {
             all.extend(super::hashes_of(ctx, found.user_id, &found.names()));
         }
         let settled = store::settle(&mut tx, found.user_id, &self.rows(), &all, most).await?;
-        let settled = settled.filter(|settled| settled.hash == hash && settled.in_a_row < most);
+        let settled = settled.filter(|settled| settled.in_a_row < most);
         let Some(settled) = settled else { return Ok(Admitted::Wrong) };
+        if settled.hash != hash {
+            return Ok(Admitted::Changed(settled.hash));
+        }
         if let Err(refusal) = found.status.must_be_active() {
             audit::note(&mut tx, self.line(refusal.code)).await?;
             tx.commit().await?;
