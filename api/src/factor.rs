@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
+use crate::edge::field::TextIn;
 use crate::edge::limit::anonymous;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
@@ -43,7 +44,7 @@ pub const NOTES: &[Note] = &[
     Note {
         operation: "recovery_codes_make",
         security: Security::Bearer,
-        refusals: &[session::STEP_UP, factor::NO_FACTOR, password::BUSY],
+        refusals: &[session::STEP_UP, factor::NO_FACTOR, factor::SETS, password::BUSY],
     },
     Note { operation: "step_up", security: Security::Bearer, refusals: STEP_UP_REFUSALS },
     Note {
@@ -62,8 +63,15 @@ const VERIFY_REFUSALS: &[Code] = &[
     user::BANNED,
     user::DELETED,
 ];
-const CONFIRM_REFUSALS: &[Code] =
-    &[session::STEP_UP, factor::TOTP_OFF, factor::TOTP_ON, factor::INVALID, factor::LOCKED, password::BUSY];
+const CONFIRM_REFUSALS: &[Code] = &[
+    session::STEP_UP,
+    factor::TOTP_OFF,
+    factor::TOTP_ON,
+    factor::INVALID,
+    factor::LOCKED,
+    factor::SETS,
+    password::BUSY,
+];
 const STEP_UP_REFUSALS: &[Code] = &[
     factor::FACTOR_NEEDED,
     factor::INVALID,
@@ -275,7 +283,7 @@ pub struct StepUpIn {
     /// The account's; not where it has a second factor.
     #[oai(validator(min_length = 1, max_length = 1024))]
     password: Option<String>,
-    /// From `otp/verify` with the purpose `step_up`; not where the account has a second factor.
+    /// From `otp/verify` with the purpose `step_up`, or `delete_account` before that; not where the account has a second factor.
     #[oai(validator(min_length = 1, max_length = 128))]
     verification_token: Option<String>,
     /// What the authenticator app shows.
@@ -430,9 +438,9 @@ impl Factors {
         factor_id: Path<Uuid>,
         /// Why; kept in the audit log.
         #[oai(validator(min_length = 3, max_length = 500))]
-        reason: Query<String>,
+        reason: Query<TextIn>,
     ) -> Answer<Gone> {
-        factor::reset(&ctx, &from, &person, (id.0, factor_id.0), &reason.0).await?;
+        factor::reset(&ctx, &from, &person, (id.0, factor_id.0), &reason.0.0).await?;
         Ok(Gone)
     }
 }

@@ -152,7 +152,7 @@ impl IpBlocks {
         key: Idempotent,
         body: Body<IpBlockIn>,
     ) -> Answer<Created<IpBlockOut>> {
-        let key = key.bind(&ctx.config, &from, "ip_block_create", &body)?;
+        let key = key.bind_as(&ctx.config, &person, "ip_block_create", &body.raw)?;
         let block = ip_block::create(&ctx, &from, &person, body.ask, key.as_ref()).await?;
         Ok(Created(block.into()))
     }

@@ -13,12 +13,12 @@ use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
-use crate::edge::body::{Body, Input};
+use crate::edge::body::{Body, Input, MaybeBody};
 use crate::edge::client::Caller;
 use crate::edge::fixed;
 use crate::edge::limit::refresh;
 use crate::edge::problem::{Answer, NOT_FOUND};
-use crate::edge::signed::Signed;
+use crate::edge::signed::{MaybeSigned, Signed};
 use crate::operation::{Gone, Note, Security, Tag};
 
 /// What the document says of the operations here.
@@ -28,7 +28,7 @@ pub const NOTES: &[Note] = &[
         security: Security::Anonymous,
         refusals: &[session::REFRESH_INVALID, session::REFRESH_REUSED, session::ENDED],
     },
-    Note { operation: "logout", security: Security::Bearer, refusals: &[] },
+    Note { operation: "logout", security: Security::MaybeBearer, refusals: &[] },
     Note { operation: "session_list", security: Security::Bearer, refusals: &[] },
     Note { operation: "session_end_others", security: Security::Bearer, refusals: &[] },
     Note { operation: "session_end", security: Security::Bearer, refusals: &[session::NOT_FOUND, NOT_FOUND] },
@@ -52,6 +52,28 @@ impl Example for RefreshIn {
 impl Input for RefreshIn {
     type Ask = String;
     fn ask(self, _: &Config) -> Option<String> {
+        Some(self.refresh_token)
+    }
+}
+
+/// A signing out.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct LogoutIn {
+    /// Of the session to end; no access token is needed with it.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    refresh_token: Option<String>,
+}
+
+impl Example for LogoutIn {
+    fn example() -> Self {
+        Self { refresh_token: Some("AZqT8mUcc2-vmJ2V0m3Q…".to_owned()) }
+    }
+}
+
+impl Input for LogoutIn {
+    type Ask = Option<String>;
+    fn ask(self, _: &Config) -> Option<Option<String>> {
         Some(self.refresh_token)
     }
 }
@@ -204,9 +226,27 @@ impl Sessions {
     }
 
     /// Sign out
-    #[oai(path = "/logout", method = "post", operation_id = "logout")]
-    async fn logout(&self, ctx: Data<&Context>, from: Caller, person: Signed) -> Answer<Json<MessageOut>> {
-        session::logout(&ctx, &from, &person).await?;
+    ///
+    /// Ends the session of the access token, and that of the refresh token in the body: either will do. A
+    /// refresh token that is none is answered alike.
+    #[oai(path = "/logout", method = "post", operation_id = "logout", transform = "refresh")]
+    async fn logout(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        person: MaybeSigned,
+        body: MaybeBody<LogoutIn>,
+    ) -> Answer<Json<MessageOut>> {
+        let refresh_token = body.0.flatten();
+        if person.0.is_none() && refresh_token.is_none() {
+            return Err(session::REQUIRED.refuse("This needs an access token or a refresh token.").into());
+        }
+        if let Some(person) = &person.0 {
+            session::logout(&ctx, &from, person).await?;
+        }
+        if let Some(refresh_token) = &refresh_token {
+            session::logout_by_token(&ctx, &from, refresh_token).await?;
+        }
         Ok(Json(MessageOut { message: "You are signed out.".to_owned() }))
     }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
-use crate::edge::field::{EmailIn, LineIn, NationalIdIn, PhoneIn, UsernameIn};
+use crate::edge::field::{EmailIn, LineIn, NationalIdIn, PhoneIn, TextIn, UsernameIn};
 use crate::edge::idempotency::Idempotent;
 use crate::edge::party::Party;
 use crate::edge::problem::{Answer, NOT_FOUND};
@@ -650,10 +650,10 @@ impl Users {
         status: Query<Option<StatusIn>>,
         /// The beginning of a username, an e-mail address or a phone number.
         #[oai(validator(min_length = 1, max_length = 100))]
-        search: Query<Option<String>>,
+        search: Query<Option<TextIn>>,
     ) -> Answer<Json<UserPageOut>> {
         let (page, page_size) = (page.0.unwrap_or(1), page_size.0.unwrap_or(50));
-        let search = search.0.map(|text| text.replace('\0', ""));
+        let search = search.0.map(|text| text.0);
         let filter = Filter { status: status.0.unwrap_or(StatusIn::Active).status(), search };
         let found = user::list(&ctx, &from, &person, &filter, page.into(), page_size.into()).await?;
         Ok(Json(UserPageOut {

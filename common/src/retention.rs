@@ -61,7 +61,6 @@ const EXPIRED: &[CleanUp] = &[
         keep: NONE,
     },
     CleanUp { table: "signing_keys", key: "key_id", rule: Rule::Rows("expires_at < $1"), keep: DAY },
-    CleanUp { table: "ip_blocks", key: "ip_block_id", rule: Rule::Rows("until < $1"), keep: DAY },
     CleanUp {
         table: "login_failures",
         key: "subject_hash",
@@ -94,12 +93,6 @@ const EXPIRED: &[CleanUp] = &[
         keep: Duration::from_secs(2 * 24 * 3600),
     },
     CleanUp { table: "ip_blocks", key: "ip_block_id", rule: Rule::Rows("until < $1"), keep: NONE },
-    CleanUp {
-        table: "login_failures",
-        key: "subject_hash",
-        rule: Rule::Rows("touched_at < $1"),
-        keep: Duration::from_secs(90 * 24 * 3600),
-    },
     CleanUp {
         table: "worker_leases",
         key: "lease_id",

@@ -73,6 +73,39 @@ impl<'a, T: Input> ApiExtractor<'a> for Body<T> {
     }
 }
 
+/// A body that may be left out: None, where it is empty.
+pub struct MaybeBody<T: Input>(pub Option<T::Ask>);
+
+impl<'a, T: Input> ApiExtractor<'a> for MaybeBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Body::<T>::request_meta().map(|meta| MetaRequest { required: false, ..meta })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let Some(state) = request.data::<State>() else {
+            return Err(Problem(Error::internal("the edge is not there")).into());
+        };
+        let raw = read(request.headers(), body, state.ctx.config.http.body_limit).await?;
+        if raw.is_empty() {
+            return Ok(Self(None));
+        }
+        json_type(request.headers()).map_err(Problem::from)?;
+        Ok(Self(Some(parse::<T>(&raw, state).map_err(Problem::from)?)))
+    }
+}
+
 /// Whether a body announces more than `most` bytes, or does not say how many.
 pub fn is_endless(headers: &HeaderMap, most: usize) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || announced(headers).is_some_and(|length| length > most)

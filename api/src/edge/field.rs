@@ -14,7 +14,7 @@ use keryu_common::ip_block;
 use keryu_common::user::identifier::is_hidden;
 use keryu_common::user::{Identifier, Username};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
-use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -111,14 +111,53 @@ impl NationalIdIn {
     }
 }
 
+/// Text of a query as typed: trimmed, none of its characters hidden. How long it may be, its parameter says.
+#[derive(Debug, Clone)]
+pub struct TextIn(pub String);
+
+impl Type for TextIn {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = String;
+    type RawElementValueType = String;
+
+    fn name() -> Cow<'static, str> {
+        String::name()
+    }
+    fn schema_ref() -> MetaSchemaRef {
+        String::schema_ref()
+    }
+    fn as_raw_value(&self) -> Option<&String> {
+        Some(&self.0)
+    }
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a String> + 'a> {
+        Box::new(self.as_raw_value().into_iter())
+    }
+}
+
+impl ParseFromParameter for TextIn {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        let text = text.trim();
+        match seen(text) {
+            Ok(()) => Ok(Self(text.to_owned())),
+            Err((_, fault)) => Err(ParseError::custom(fault)),
+        }
+    }
+}
+
+/// Refuses hidden characters.
+fn seen(text: &str) -> Result<(), (&'static str, &'static str)> {
+    if text.chars().any(is_hidden) {
+        return Err(("field.characters", "It holds characters that cannot be seen."));
+    }
+    Ok(())
+}
+
 fn line(text: &str) -> Result<String, (&'static str, &'static str)> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 100 {
         return Err(("field.length", "1 to 100 characters."));
     }
-    if text.chars().any(is_hidden) {
-        return Err(("field.characters", "It holds characters that cannot be seen."));
-    }
+    seen(text)?;
     Ok(text.to_owned())
 }
 

@@ -195,7 +195,11 @@ pub async fn create(
     person.may(Permission::ApiKeysWrite)?;
     person.require_fresh(ctx)?;
     for scope in &ask.scopes {
-        scope.right().map_or(Ok(()), |right| person.may(right))?;
+        match scope.right() {
+            Some(right) => person.may(right)?,
+            None if person.account.is_superuser => {}
+            None => return Err(FORBIDDEN.refuse(format!("Only superusers give the scope {scope}.")).into()),
+        }
     }
     let mut tx = ctx.db.begin().await?;
     if let Some(key) = key

@@ -36,7 +36,8 @@ impl Scope {
         }
     }
 
-    /// The right that staff must hold to give it: nobody lets a service see what they may not see.
+    /// The right that staff must hold to give it: nobody lets a service see what they may not see. None: it
+    /// is beyond every right of theirs, and only superusers give it.
     pub fn right(self) -> Option<Permission> {
         match self {
             Self::UsersRead => Some(Permission::UsersRead),

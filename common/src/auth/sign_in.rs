@@ -1,14 +1,18 @@
 //! Signing in. Every attempt leaves an audit line; whoever has not proved anything learns nothing about
 //! accounts.
 
+use serde_json::json;
+use sqlx::PgConnection;
+
 use super::otp::Purpose;
 use super::{password, token};
-use crate::audit::Client;
+use crate::audit::{self, Client, Line};
 use crate::context::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::factor::challenge::demand;
 use crate::job::Queue;
 use crate::notify::{self, Facts, Message, Told};
+use crate::secret;
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::verification::{self, By, Proving};
 use crate::user::{self, Identifier};
@@ -46,6 +50,42 @@ impl std::fmt::Debug for Ask {
 /// # Errors
 /// `verification.*`, `auth.no_account`, `user.identifier_taken`, `mfa.required`, `account.*`.
 pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> {
+    match attempt(ctx, client, &ask).await {
+        Ok(Ok(tokens)) => {
+            ctx.wake.queue(Queue::Default);
+            Ok(tokens)
+        }
+        // noted and committed
+        Ok(Err(refusal)) => Err(refusal.into()),
+        // rolled back: the token was not used
+        Err(Error::Refusal(refusal)) => {
+            let mut tx = ctx.db.begin().await?;
+            note(&mut tx, ctx, client, &ask, refusal.code).await?;
+            tx.commit().await?;
+            Err(refusal.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes an attempt that led nowhere, under a keyed hash of the identifier.
+async fn note(tx: &mut PgConnection, ctx: &Context, client: &Client, ask: &Ask, code: &str) -> Result<()> {
+    let hash = ctx.config.keys.derive("identifier").mac(&[ask.identifier.as_str().as_bytes()]);
+    let line = Line {
+        action: "auth.sign_in_refused",
+        entity_type: "identifier",
+        entity_id: secret::hex(&hash),
+        actor: None,
+        session_id: None,
+        details: json!({ "methods": [Method::Otp.name()], "refused": code }),
+        client,
+        at: ctx.now(),
+    };
+    Ok(audit::note(tx, line).await?)
+}
+
+/// A refusal in the answer is noted, and committed with the use of the token.
+async fn attempt(ctx: &Context, client: &Client, ask: &Ask) -> Result<Result<Tokens, Refusal>> {
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
     let purposes = [Purpose::Login, Purpose::Register];
@@ -58,6 +98,11 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     let Some(found) = found.filter(|found| found.verified || !found.ever_verified || bound(found)) else {
         return Err(NO_ACCOUNT.refuse("Nobody has registered with this identifier.").into());
     };
+    if let Err(refusal) = found.status.must_be_active() {
+        note(&mut tx, ctx, client, ask, refusal.code).await?;
+        tx.commit().await?;
+        return Ok(Err(refusal));
+    }
     if !found.verified {
         let proving = Proving {
             user_id: found.user_id,
@@ -70,8 +115,9 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
         };
         match verification::prove(&mut tx, ctx, client, &proving).await {
             Err(Error::Refusal(refusal)) => {
+                note(&mut tx, ctx, client, ask, refusal.code).await?;
                 tx.commit().await?;
-                return Err(refusal.into());
+                return Ok(Err(refusal));
             }
             other => other?,
         }
@@ -84,12 +130,11 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     password::recovered(&mut tx, ctx, found.user_id, ask.device_token.as_deref()).await?;
     if let Some(refusal) = demand(&mut tx, ctx, client, found.user_id, &[Method::Otp]).await? {
         tx.commit().await?;
-        return Err(refusal.into());
+        return Ok(Err(refusal));
     }
     let sign_in =
         SignIn { user_id: found.user_id, methods: &[Method::Otp], device_token: ask.device_token.as_deref() };
     let tokens = session::open(&mut tx, ctx, client, sign_in).await?;
     tx.commit().await?;
-    ctx.wake.queue(Queue::Default);
-    Ok(tokens)
+    Ok(Ok(tokens))
 }

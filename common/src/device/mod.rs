@@ -35,6 +35,8 @@ pub const CODES: &[Code] = &[NOT_FOUND, TOO_MANY];
 
 /// The most devices of one person that are switched on.
 const MOST: i64 = 50;
+/// The most devices of one person that are kept: those switched off longest ago go first.
+const MOST_KEPT: i64 = 100;
 
 /// A device that wants push messages.
 #[derive(Clone)]
@@ -84,6 +86,7 @@ pub async fn register(
     }
     let lost = store::set_token_taken(&mut tx, &ask.fcm_token, user_id, &ask.device_id).await?;
     let device = store::upsert(&mut tx, id::ordered(now), user_id, &ask, now).await?;
+    store::delete_beyond(&mut tx, user_id, MOST_KEPT).await?;
     for (of, device) in lost.iter().filter(|(of, _)| *of != user_id) {
         let details = json!({ "device": device, "reason": "its token was registered by another person" });
         note(&mut tx, client, person, *of, "device.deactivated", details, now).await?;
@@ -103,7 +106,7 @@ pub async fn register(
 /// # Errors
 /// The database does not answer.
 pub async fn list(ctx: &Context, user_id: Uuid) -> Result<Vec<Device>> {
-    Ok(store::list(&ctx.db, user_id).await?)
+    Ok(store::list(&ctx.db, user_id, MOST_KEPT).await?)
 }
 
 /// Switches one of the person's devices off: it gets no messages any more.

@@ -109,13 +109,28 @@ pub async fn upsert(
     .await
 }
 
+/// Deletes what a person has beyond so many devices: of those switched off, the ones not used longest.
+pub async fn delete_beyond(tx: &mut PgConnection, user_id: Uuid, most: i64) -> Sql<()> {
+    sqlx::query!(
+        "DELETE FROM devices WHERE NOT is_active AND id IN (
+             SELECT id FROM devices WHERE user_id = $1 ORDER BY is_active DESC, last_used DESC, id DESC OFFSET $2
+         )",
+        user_id,
+        most,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// The devices of a person, the last used first.
-pub async fn list(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Vec<Device>> {
+pub async fn list(db: impl PgExecutor<'_>, user_id: Uuid, most: i64) -> Sql<Vec<Device>> {
     sqlx::query_as!(
         Device,
         "SELECT id, device_id, device_type, device_name, app_version, os_version, is_active, created_at, last_used
-         FROM devices WHERE user_id = $1 ORDER BY last_used DESC, id DESC",
+         FROM devices WHERE user_id = $1 ORDER BY last_used DESC, id DESC LIMIT $2",
         user_id,
+        most,
     )
     .fetch_all(db)
     .await

@@ -23,6 +23,8 @@ use crate::session::{self, Method, SignIn, Tokens};
 const LIFE: Duration = Duration::from_secs(300);
 /// Codes it takes.
 const TRIES: i16 = 5;
+/// The action of audit lines.
+const VERIFIED: &str = "mfa.verified";
 
 /// The refusal of a sign-in that has proved one factor, where the person has a second one; None where they
 /// have none, and a session may be opened. The caller commits, then refuses.
@@ -82,20 +84,23 @@ impl fmt::Debug for Ask {
 pub async fn verify(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> {
     let now = ctx.now();
     let token_hash = sha256(ask.mfa_token.as_bytes());
-    let expired = || EXPIRED.refuse("There is no sign-in that waits with this token.");
-    let waiting = store::take_challenge_try(&ctx.db, &token_hash, now, TRIES).await?;
-    let user_id = waiting.ok_or_else(expired)?;
+    let Some(user_id) = store::take_challenge_try(&ctx.db, &token_hash, now, TRIES).await? else {
+        return refuse(ctx, client, &token_hash, ask.typed.kind()).await;
+    };
     let checked = typed::check(ctx, user_id, &ask.typed).await?;
     let mut tx = ctx.db.begin().await?;
-    let outcome = typed::accept(&mut tx, ctx, client, user_id, checked).await?;
+    let outcome = settle(&mut tx, ctx, client, (user_id, &ask.mfa_token), checked).await?;
     let refused = outcome.as_ref().err().map(|refusal| refusal.code);
     let details = json!({ "method": ask.typed.kind(), "refused": refused });
-    super::note(&mut tx, (client, None), user_id, "mfa.verified", details, now).await?;
-    if let Err(refusal) = outcome {
-        tx.commit().await?;
-        return Err(refusal.into());
-    }
-    let proved = end(&mut tx, ctx, &ask.mfa_token, user_id).await?.ok_or_else(expired)?;
+    super::note(&mut tx, (client, None), user_id, VERIFIED, details, now).await?;
+    let proved = match outcome {
+        Ok(proved) => proved,
+        Err(refusal) => {
+            tx.commit().await?;
+            ctx.wake.queue(Queue::Default);
+            return Err(refusal.into());
+        }
+    };
     // RFC 8176 has no word for recovery codes; they are one-time passwords too
     let methods = with(&proved, &[Method::Otp, Method::Multi]);
     let sign_in = SignIn { user_id, methods: &methods, device_token: ask.device_token.as_deref() };
@@ -105,10 +110,50 @@ pub async fn verify(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens> 
     Ok(tokens)
 }
 
+fn expired() -> Refusal {
+    EXPIRED.refuse("There is no sign-in that waits with this token.")
+}
+
+/// Uses the code up and ends the waiting, with the caller's transaction: what was proved before. A refusal
+/// is an answer: the caller notes it, commits and then refuses.
+async fn settle(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    (user_id, mfa_token): (Uuid, &str),
+    checked: typed::Checked,
+) -> Result<Result<Vec<Method>, Refusal>> {
+    let status = store::lock_user(tx, user_id).await?;
+    // before the code, which is kept for another sign-in where this one has ended
+    let waiting = store::find_challenge(&mut *tx, &sha256(mfa_token.as_bytes()), ctx.now()).await?;
+    let Some(status) = status.filter(|_| waiting == Some(user_id)) else { return Ok(Err(expired())) };
+    if let Err(refusal) = typed::accept(tx, ctx, client, user_id, checked).await? {
+        return Ok(Err(refusal));
+    }
+    let proved = end(tx, ctx, mfa_token, user_id).await?.ok_or_else(expired);
+    Ok(status.must_be_active().and(proved))
+}
+
+/// Notes a code for a sign-in that does not wait, then refuses.
+async fn refuse<T>(ctx: &Context, client: &Client, token_hash: &[u8], kind: &str) -> Result<T> {
+    let now = ctx.now();
+    let details = json!({ "method": kind, "refused": EXPIRED.code });
+    let mut tx = ctx.db.begin().await?;
+    match store::find_challenge_owner(&mut *tx, token_hash).await? {
+        Some(user_id) => super::note(&mut tx, (client, None), user_id, VERIFIED, details, now).await?,
+        None => {
+            let of = ("mfa_token", secret::hex(token_hash));
+            super::note_of_nobody(&mut tx, client, of, VERIFIED, details, now).await?;
+        }
+    }
+    tx.commit().await?;
+    Err(expired().into())
+}
+
 /// Whose sign-in waits with this token.
 pub(super) async fn find(ctx: &Context, mfa_token: &str) -> Result<Uuid> {
     let waiting = store::find_challenge(&ctx.db, &sha256(mfa_token.as_bytes()), ctx.now()).await?;
-    Ok(waiting.ok_or_else(|| EXPIRED.refuse("There is no sign-in that waits with this token."))?)
+    Ok(waiting.ok_or_else(expired)?)
 }
 
 /// Ends the waiting with the caller's transaction: what was proved before it. None: it waits no longer, or

@@ -80,6 +80,13 @@ pub const NO_FACTOR: Code = Code {
     title: "There is no second factor",
     advice: "Set up an authenticator app or a passkey first.",
 };
+/// Too many sets of recovery codes.
+pub const SETS: Code = Code {
+    code: "mfa.too_many_sets",
+    status: 429,
+    title: "Too many sets of recovery codes",
+    advice: "Wait for Retry-After; the codes made last work.",
+};
 /// A person with a factor proves who they are with one.
 pub const FACTOR_NEEDED: Code = Code {
     code: "mfa.factor_needed",
@@ -110,6 +117,7 @@ pub const CODES: &[Code] = &[
     TOTP_ON,
     TOTP_OFF,
     NO_FACTOR,
+    SETS,
     FACTOR_NEEDED,
     WRONG_PASSWORD,
     NOT_FOUND,
@@ -199,6 +207,19 @@ async fn note(
         client,
         at,
     };
+    Ok(audit::note(tx, line).await?)
+}
+
+/// The audit line of something about a thing that belongs to nobody known: its kind, and what names it.
+async fn note_of_nobody(
+    tx: &mut PgConnection,
+    client: &Client,
+    (entity_type, entity_id): (&'static str, String),
+    action: &'static str,
+    details: Value,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let line = Line { action, entity_type, entity_id, actor: None, session_id: None, details, client, at };
     Ok(audit::note(tx, line).await?)
 }
 

@@ -18,12 +18,15 @@ use crate::error::{Error, Refusal, Result};
 use crate::job::Queue;
 use crate::session::{self, Person};
 
+/// What codes that prove who somebody is are for: a step up in general, or the one before a deletion.
+const PURPOSES: &[Purpose] = &[Purpose::StepUp, Purpose::DeleteAccount];
+
 /// What somebody proves who they are with.
 #[derive(Clone)]
 pub enum Proof {
     /// Their password.
     Password(String),
-    /// Of a code with the purpose `step_up`.
+    /// Of a code with the purpose `step_up` or `delete_account`.
     VerificationToken(String),
     /// A code of a factor.
     Typed(Typed),
@@ -73,6 +76,7 @@ pub async fn step_up(ctx: &Context, client: &Client, person: &Person, proof: Pro
         find(ctx, client, person, &proof).await?
     };
     let mut tx = ctx.db.begin().await?;
+    store::lock_user(&mut tx, user_id).await?;
     let outcome = match found {
         Found::Password(outcome) => outcome,
         Found::Typed(checked) => typed::accept(&mut tx, ctx, client, user_id, checked).await?,
@@ -82,7 +86,7 @@ pub async fn step_up(ctx: &Context, client: &Client, person: &Person, proof: Pro
         },
         Found::Token(text) => {
             let whose = (user_id, person.session_id);
-            match token::consume_for(&mut tx, now, &text, &[Purpose::StepUp], whose).await {
+            match token::consume_for(&mut tx, now, &text, PURPOSES, whose).await {
                 Ok(_) => Ok(()),
                 Err(Error::Refusal(refusal)) => Err(refusal),
                 Err(error) => return Err(error),

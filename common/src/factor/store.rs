@@ -5,14 +5,20 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::user::Status;
+
 type Sql<T> = Result<T, sqlx::Error>;
 
-/// Locks a person, so that what is decided about all their factors holds until the commit.
-pub async fn lock_user(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
-    sqlx::query!("SELECT 1 AS one FROM users WHERE user_id = $1 FOR NO KEY UPDATE", user_id)
-        .fetch_optional(tx)
-        .await?;
-    Ok(())
+/// Locks a person, so that what is decided about all their factors holds until the commit. Every transaction
+/// that locks a factor locks its person first: so nobody waits in a circle. Answers with their status; None:
+/// there is no such person any more.
+pub async fn lock_user(tx: &mut PgConnection, user_id: Uuid) -> Sql<Option<Status>> {
+    sqlx::query_scalar!(
+        r#"SELECT status AS "status: Status" FROM users WHERE user_id = $1 FOR NO KEY UPDATE"#,
+        user_id,
+    )
+    .fetch_optional(tx)
+    .await
 }
 
 /// What somebody has.
@@ -260,6 +266,13 @@ pub async fn find_challenge(
     )
     .fetch_optional(db)
     .await
+}
+
+/// Whose sign-in waited, or waits still, with this token.
+pub async fn find_challenge_owner(db: impl PgExecutor<'_>, token_hash: &[u8]) -> Sql<Option<Uuid>> {
+    sqlx::query_scalar!("SELECT user_id FROM mfa_challenges WHERE token_hash = $1", token_hash)
+        .fetch_optional(db)
+        .await
 }
 
 /// Counts a try at a sign-in that waits, while it has any left: whose it is.

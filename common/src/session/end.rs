@@ -5,10 +5,12 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::refresh::Token;
 use super::{NOT_FOUND, Person, store};
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
 use crate::error::Result;
+use crate::secret;
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,37 @@ pub async fn logout(ctx: &Context, client: &Client, person: &Person) -> Result<(
     store::set_ended(&mut tx, &[person.session_id], End::SignedOut.name(), now).await?;
     note(&mut tx, client, person, person.user_id(), "session.signed_out", person.session_id.to_string(), now)
         .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends the session of a refresh token: its present one, or any that was before it. Nothing tells whether
+/// there was such a session.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn logout_by_token(ctx: &Context, client: &Client, refresh_token: &str) -> Result<()> {
+    let Some(shown) = Token::read(refresh_token) else { return Ok(()) };
+    let Some(session) = store::find_session(&ctx.db, shown.session_id).await? else { return Ok(()) };
+    let is_present = secret::equal(&shown.hash(), &session.token_hash);
+    let is_earlier = shown.generation < session.generation && shown.is_ours(&ctx.config);
+    if !is_present && !is_earlier {
+        return Ok(());
+    }
+    let (now, mut tx) = (ctx.now(), ctx.db.begin().await?);
+    if store::set_ended(&mut tx, &[session.session_id], End::SignedOut.name(), now).await? > 0 {
+        let line = Line {
+            action: "session.signed_out",
+            entity_type: "user",
+            entity_id: session.user_id.to_string(),
+            actor: Some(session.user_id),
+            session_id: Some(session.session_id),
+            details: json!({ "session": session.session_id, "by": "refresh_token" }),
+            client,
+            at: now,
+        };
+        audit::note(&mut tx, line).await?;
+    }
     tx.commit().await?;
     Ok(())
 }

@@ -75,7 +75,7 @@ impl Keys {
     }
 }
 
-/// Looks for keys that other processes made, if nobody did within the last second.
+/// Looks for keys that other processes made, for a token of a key that is not held; at most once a second.
 pub(super) async fn look(ctx: &Context) -> Result<()> {
     if ctx.keys.due() { load(ctx).await } else { Ok(()) }
 }
@@ -115,13 +115,17 @@ pub(super) async fn signer(ctx: &Context) -> Result<(Arc<Vec<Key>>, usize)> {
     Ok((held, at))
 }
 
-/// Keeps the keys up to date for as long as the process lives.
+/// Makes the first key, if there is none, and keeps the keys up to date for as long as the process lives.
 pub async fn follow(ctx: Context) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while let Err(error) = signer(&ctx).await {
+        tracing::debug!(%error, "no signing key yet");
+        every.tick().await;
+    }
     loop {
         every.tick().await;
-        if let Err(error) = look(&ctx).await {
+        if let Err(error) = load(&ctx).await {
             tracing::debug!(%error, "signing keys were not read");
         }
     }

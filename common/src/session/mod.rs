@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub use access::Claims;
-pub use end::{End, end, end_all, end_others, list, logout};
+pub use end::{End, end, end_all, end_others, list, logout, logout_by_token};
 pub use key::{Keys, RotateSigningKeys, follow as follow_keys, jwks, rotate as rotate_keys};
 pub use open::{SignIn, open};
 pub use person::{Person, Present, authenticate, set_fresh};

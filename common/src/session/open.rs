@@ -17,6 +17,8 @@ use crate::{id, secret};
 
 /// How long a device is known without a sign-in.
 const DEVICE_LIFE: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+/// How many devices of a person are known.
+const MOST_DEVICES: i64 = 20;
 
 /// A sign-in that has succeeded.
 #[derive(Clone, Debug)]
@@ -57,6 +59,7 @@ pub async fn open(
             device_token_id,
             minted_hash: secret::sha256(minted.as_bytes()),
             device_expires_at: after(now, DEVICE_LIFE),
+            most_devices: MOST_DEVICES,
             ip_address: client.ip.to_string(),
             user_agent: client.user_agent.as_deref(),
             expires_at: after(now, ctx.config.session.life),

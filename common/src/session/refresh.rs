@@ -1,6 +1,7 @@
 //! Refresh tokens: rotated at each use, only their hashes kept. The successor is derived from the token
-//! shown, so a client that lost the answer and asks again gets the same one; a token whose successor was
-//! used is refused and, outside [`super::RETRY`], ends the family (RFC 9700, section 4.14.2).
+//! shown, so a client that lost the answer and asks again within [`super::RETRY`] gets the same one. A token
+//! whose successor was used is refused; one that is shown later than that ends the family, for there is no
+//! telling which of the two who hold tokens of it is the thief (RFC 9700, section 4.14.2).
 //!
 //! A token is session id, generation, 32 secret bytes and a tag. The tag tells tokens of ours from made-up
 //! ones, so that knowing a session's id is not enough to end it by a false replay. Refreshes that come
@@ -10,12 +11,12 @@ use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{ENDED, REFRESH_INVALID, REFRESH_REUSED, RETRY, Tokens, access, key, store};
+use super::{ENDED, REFRESH_INVALID, REFRESH_REUSED, RETRY, Tokens, access, after, key, store};
 use crate::audit::{self, Client, Line};
 use crate::batch::Batcher;
 use crate::config::Config;
@@ -66,7 +67,7 @@ impl Token {
         tag
     }
 
-    fn read(text: &str) -> Option<Self> {
+    pub fn read(text: &str) -> Option<Self> {
         // unpadded base64 of the fixed length has one spelling
         let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == LENGTH)?;
         let (session_id, rest) = bytes.split_first_chunk::<16>()?;
@@ -98,7 +99,7 @@ impl Token {
     }
 
     /// Whether one of our keys made it.
-    fn is_ours(&self, config: &Config) -> bool {
+    pub fn is_ours(&self, config: &Config) -> bool {
         config.keys.derive_all("refresh").any(|(_, key)| {
             let tag = Self::tag_of(&key, self.session_id, self.generation, &self.secret);
             secret::equal(&tag, &self.tag)
@@ -180,7 +181,13 @@ pub async fn refresh(ctx: &Context, client: &Client, text: &str) -> Result<Token
     let Some(session) = store::find_session(&ctx.db, shown.session_id).await? else {
         return Err(REFRESH_INVALID.refuse(NOT_OURS).into());
     };
-    if let Some(successor) = again(&ctx.config, &shown, &session) {
+    // when the token shown was followed by its successor, or later
+    let rotated_at = match session.generation.checked_sub(shown.generation) {
+        Some(1) => Some(session.rotated_at),
+        _ => session.previous_rotated_at,
+    };
+    let calm = rotated_at.is_some_and(|at| now <= after(at, RETRY));
+    if calm && let Some(successor) = again(&ctx.config, &shown, &session) {
         alive(ctx, &session, now)?;
         return tokens(ctx, &successor, session.user_id, &session.role, now).await;
     }
@@ -188,13 +195,10 @@ pub async fn refresh(ctx: &Context, client: &Client, text: &str) -> Result<Token
         return Err(REFRESH_INVALID.refuse(NOT_OURS).into());
     }
     alive(ctx, &session, now)?;
-    let calm = session
-        .previous_rotated_at
-        .is_some_and(|at| now <= at + TimeDelta::from_std(RETRY).unwrap_or_default());
     if !calm && shown.generation < session.generation {
         end_family(ctx, client, &session, now).await?;
     }
-    Err(REFRESH_REUSED.refuse("A newer token of this session was used already.").into())
+    Err(REFRESH_REUSED.refuse("A newer token of this session was given out already.").into())
 }
 
 /// The successor made before, if this token's successor is the session's present one: it has not been
@@ -210,7 +214,7 @@ fn again(config: &Config, shown: &Token, session: &store::Session) -> Option<Tok
 
 /// Whether the session may still be renewed.
 fn alive(ctx: &Context, session: &store::Session, now: DateTime<Utc>) -> Result<(), Refusal> {
-    let idle = super::after(session.last_used_at, ctx.config.session.idle);
+    let idle = after(session.last_used_at, ctx.config.session.idle);
     if session.ended_at.is_some() || now >= session.expires_at || now >= idle {
         return Err(ENDED.refuse("The session is over."));
     }

@@ -84,6 +84,8 @@ pub struct NewSession<'a> {
     pub device_token_id: Uuid,
     pub minted_hash: [u8; 32],
     pub device_expires_at: DateTime<Utc>,
+    /// How many devices stay known.
+    pub most_devices: i64,
     pub ip_address: String,
     pub user_agent: Option<&'a str>,
     pub expires_at: DateTime<Utc>,
@@ -99,7 +101,8 @@ pub struct Opened {
     pub before: Option<DateTime<Utc>>,
 }
 
-/// Inserts a session; notes the sign-in at the user and the device, which is made known if it was not.
+/// Inserts a session; notes the sign-in at the user and the device, which is made known if it was not. Of a
+/// user's devices the `most` last used stay known. The user's row is locked before those of devices.
 pub async fn insert_session(tx: &mut PgConnection, new: &NewSession<'_>, now: DateTime<Utc>) -> Sql<Opened> {
     sqlx::query_as!(
         Opened,
@@ -110,12 +113,17 @@ pub async fn insert_session(tx: &mut PgConnection, new: &NewSession<'_>, now: Da
                FROM person p WHERE u.user_id = p.user_id
                RETURNING u.role, u.status, p.before
            ), known AS (
-               UPDATE device_tokens SET last_used_at = $12, expires_at = $8
-               WHERE token_hash = $5 AND user_id = $2 AND expires_at > $12
-               RETURNING device_token_id
+               UPDATE device_tokens d SET last_used_at = $12, expires_at = $8 FROM person p
+               WHERE d.token_hash = $5 AND d.user_id = p.user_id AND d.expires_at > $12
+               RETURNING d.device_token_id
            ), minted AS (
                INSERT INTO device_tokens (device_token_id, token_hash, user_id, created_at, last_used_at, expires_at)
                SELECT $6, $7, $2, $12, $12, $8 WHERE NOT EXISTS (SELECT 1 FROM known)
+           ), forgotten AS (
+               DELETE FROM device_tokens d USING person p
+               WHERE d.user_id = p.user_id AND NOT EXISTS (SELECT 1 FROM known) AND d.device_token_id IN (
+                   SELECT device_token_id FROM device_tokens WHERE user_id = $2
+                   ORDER BY last_used_at DESC, device_token_id DESC OFFSET $13::bigint - 1)
            ), session AS (
                INSERT INTO sessions (session_id, user_id, token_hash, rotated_at, methods, authenticated_at,
                                      device_token_id, ip_address, user_agent, created_at, last_used_at, expires_at)
@@ -135,6 +143,7 @@ pub async fn insert_session(tx: &mut PgConnection, new: &NewSession<'_>, now: Da
         new.ip_address,
         new.user_agent,
         now,
+        new.most_devices,
     )
     .fetch_one(tx)
     .await
@@ -244,6 +253,7 @@ pub struct Session {
     pub generation: i32,
     pub token_hash: Vec<u8>,
     pub previous_hash: Option<Vec<u8>>,
+    pub rotated_at: DateTime<Utc>,
     pub previous_rotated_at: Option<DateTime<Utc>>,
     pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
@@ -256,8 +266,8 @@ pub struct Session {
 pub async fn find_session(db: impl PgExecutor<'_>, session_id: Uuid) -> Sql<Option<Session>> {
     sqlx::query_as!(
         Session,
-        r#"SELECT s.session_id, s.user_id, s.generation, s.token_hash, s.previous_hash, s.previous_rotated_at,
-                  s.last_used_at, s.expires_at, s.ended_at, u.role, u.status AS "status: Status"
+        r#"SELECT s.session_id, s.user_id, s.generation, s.token_hash, s.previous_hash, s.rotated_at,
+                  s.previous_rotated_at, s.last_used_at, s.expires_at, s.ended_at, u.role, u.status AS "status: Status"
            FROM sessions s JOIN users u ON u.user_id = s.user_id WHERE s.session_id = $1"#,
         session_id,
     )

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{audit, store};
+use crate::auth::otp;
 use crate::context::Context;
 use crate::error::Result;
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
@@ -131,13 +132,9 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     identifiers.extend(store::list_free(&mut tx, user_id, &earlier).await?);
     identifiers.sort_unstable();
     identifiers.dedup();
-    let hashes: Vec<Vec<u8>> = identifiers
-        .iter()
-        .flat_map(|text| {
-            let all = ctx.config.keys.derive_all("identifier");
-            all.map(|(_, key)| key.mac(&[text.as_bytes()]).to_vec()).collect::<Vec<_>>()
-        })
-        .collect();
+    let tokens = store::list_device_hashes(&mut tx, user_id).await?;
+    let rows = identifiers.iter().flat_map(|text| otp::rows(&ctx.config, text, &tokens));
+    let hashes: Vec<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
     store::delete_counters(&mut tx, &hashes).await?;
     store::delete_codes(&mut tx, user_id, &identifiers).await?;
     store::delete_deliveries(&mut tx, user_id, &identifiers).await?;

@@ -30,7 +30,7 @@ async fn put(product: &Product, path: &str, body: Value, tokens: &Value) -> (u16
 }
 
 async fn give(product: &Product, to: &Value, body: Value, tokens: &Value) -> (u16, Value) {
-    put(product, &format!("/api/users/{}/role", to["user_id"].as_str().unwrap()), body, tokens).await
+    put(product, &format!("/api/users/{}/role", to["user_id"].as_str().expect("user_id")), body, tokens).await
 }
 
 fn code((status, body): (u16, Value)) -> (u16, String) {

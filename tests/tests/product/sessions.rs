@@ -138,13 +138,19 @@ async fn a_replay_ends_the_family_once_it_cannot_be_a_lost_answer() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_signs_nobody_out_however_late() {
+async fn a_lost_answer_signs_nobody_out_and_a_late_one_ends_the_family() {
     let product = Product::new().await;
     let first = product.register("ada@example.org", "ada").await;
     let (_, lost) = refresh(&product, &first["refresh_token"]).await;
-    product.advance(Duration::from_secs(3600));
+    product.advance(Duration::from_secs(30));
     let (status, again) = refresh(&product, &first["refresh_token"]).await;
     assert_eq!((status, &again["refresh_token"]), (200, &lost["refresh_token"]));
+    // whoever comes later may be the one who stole it, or the one it was stolen from
+    product.advance(Duration::from_secs(1));
+    assert_eq!(refresh(&product, &first["refresh_token"]).await.1["code"], "auth.refresh_reused");
+    assert_eq!(refresh(&product, &lost["refresh_token"]).await.1["code"], "auth.session_ended");
+    product.drain().await;
+    assert!(product.letters().await.iter().any(|letter| letter["kind"] == "token_reuse"));
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 pub use budget::Config;
 pub use code::{Seed, code};
+pub(crate) use counter::rows;
 pub use desk::Desk;
 pub use proof::verify;
 pub use purpose::Purpose;

@@ -68,7 +68,7 @@ pub(super) async fn lock_budgets<'a>(
     asked: impl Iterator<Item = (&'a Counter, &'a Identifier)>,
     now: DateTime<Utc>,
 ) -> Sql<HashMap<Vec<u8>, Locked>> {
-    let Columns { plain, token, device, email, phone } = Columns::of(asked);
+    let Columns { plain, token, sends, email, phone, .. } = Columns::of(asked);
     let rows = sqlx::query!(
         r#"WITH asked AS (
                SELECT a.hash, o.user_id, o.language, coalesce(h.held, false) AS held,
@@ -103,7 +103,7 @@ pub(super) async fn lock_budgets<'a>(
                   l.day_started_at AS "day_started_at!", l.day_sent AS "day_sent!",
                   a.user_id AS "user_id?", a.language AS "language?", a.held AS "held!"
            FROM locked l JOIN asked a ON a.counter = l.identifier_hash"#,
-        &plain as _, &email as _, &phone as _, now, &token as _, &device as _,
+        &plain as _, &email as _, &phone as _, now, &token as _, &sends as _,
     )
     .fetch_all(tx)
     .await?;

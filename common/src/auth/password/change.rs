@@ -2,17 +2,18 @@
 //! and no list is asked while a transaction is open.
 
 use serde_json::json;
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::store::{self, Own};
-use super::{NONE, Password, WRONG, must_be_on};
+use super::{LONG, NONE, Password, WRONG, must_be_on};
 use crate::audit::{self, Client, Line};
 use crate::auth::otp::{self, Purpose};
 use crate::auth::{sign_in::NO_ACCOUNT, token};
 use crate::context::Context;
 use crate::error::{Fault, Refusal, Result, invalid};
 use crate::job::Queue;
-use crate::limit::lockout::Subject;
+use crate::limit::lockout::{self, Subject};
 use crate::notify::{self, Message};
 use crate::secret;
 use crate::session::{self, End, Person};
@@ -70,14 +71,17 @@ pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
     let found = user::find(&mut *tx, &identifier, None).await?;
     let found = found.filter(|found| found.verified && found.user_id == user_id).ok_or_else(none)?;
     found.status.must_be_active()?;
+    let names = store::lock_names(&mut tx, user_id).await?.ok_or_else(none)?;
     store::set_password(&mut tx, user_id, None, &hash, now).await?;
-    recover(&mut tx, ctx, user_id).await?;
+    recover(&mut tx, ctx, user_id, &names).await?;
     session::end_all(&mut tx, user_id, None, End::PasswordChanged, now).await?;
-    note(&mut tx, ctx, client, (user_id, None), "password.reset").await?;
+    note(&mut tx, ctx, client, (user_id, None), "password.reset", None).await?;
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
     ctx.wake.queue(Queue::Default);
-    ctx.lockout.clear(&Subject::Name(super::account_hash(ctx, user_id)), client).await;
+    for hash in super::hashes_of(ctx, user_id, &names) {
+        ctx.lockout.clear(&Subject::Name(hash), client).await;
+    }
     Ok(())
 }
 
@@ -96,7 +100,11 @@ pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change
     refuse_own(&ask.new, &own)?;
     refuse_breached(ctx, &ask.new).await?;
     let subject = Subject::Name(super::account_hash(ctx, user_id));
-    let counted = ctx.lockout.take(ctx.now(), &subject, client).await?;
+    let by = (user_id, Some(person.session_id));
+    let counted = match ctx.lockout.take(ctx.now(), &subject, client).await {
+        Ok(counted) => counted,
+        Err(refusal) => return refuse(ctx.db.begin().await?, ctx, client, by, refusal).await,
+    };
     let right = match ctx.hasher.verify(Some(&old), ask.current.as_str()).await {
         Ok(right) => right,
         Err(error) => {
@@ -104,30 +112,57 @@ pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change
             return Err(error);
         }
     };
-    let now = ctx.now();
-    let by = (user_id, Some(person.session_id));
+    let (now, most) = (ctx.now(), ctx.config.lockout.in_a_row);
+    let rows = [*subject.hash()];
     if !right {
         let mut tx = ctx.db.begin().await?;
-        store::count_failure(&mut tx, subject.hash(), ctx.config.lockout.in_a_row, now).await?;
-        note(&mut tx, ctx, client, by, "password.change_refused").await?;
-        tx.commit().await?;
-        return Err(WRONG.refuse("This is not the present password.").into());
+        let refusal = match store::count_failures(&mut tx, &rows, most, now).await?.is_empty() {
+            false => WRONG.refuse("This is not the present password."),
+            true => lockout::refuse(LONG),
+        };
+        return refuse(tx, ctx, client, by, refusal).await;
     }
-    ctx.lockout.forget(counted).await;
-    let hash = ctx.hasher.hash(ask.new.as_str()).await?;
+    let hash = match ctx.hasher.hash(ask.new.as_str()).await {
+        Ok(hash) => hash,
+        Err(error) => {
+            ctx.lockout.release(counted).await;
+            return Err(error);
+        }
+    };
     let mut tx = ctx.db.begin().await?;
-    if !store::set_password(&mut tx, user_id, Some(&old), &hash, now).await? {
-        return Err(WRONG.refuse("The password was changed meanwhile.").into());
+    let settled = store::settle(&mut tx, user_id, &rows, &rows, most).await?;
+    let refusal = match settled.filter(|settled| settled.hash == old) {
+        Some(settled) if settled.in_a_row >= most => Some(lockout::refuse(LONG)),
+        Some(_) if store::set_password(&mut tx, user_id, Some(&old), &hash, now).await? => None,
+        _ => Some(WRONG.refuse("The password was changed meanwhile.")),
+    };
+    if let Some(refusal) = refusal {
+        return refuse(tx, ctx, client, by, refusal).await;
     }
     session::end_all(&mut tx, user_id, Some(person.session_id), End::PasswordChanged, now).await?;
-    note(&mut tx, ctx, client, by, "password.changed").await?;
+    note(&mut tx, ctx, client, by, "password.changed", None).await?;
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
+    ctx.lockout.forget(counted).await;
     ctx.wake.queue(Queue::Default);
     Ok(())
 }
 
-/// Ends the row of failures of an account whose identifier was proved, and of the device it was proved on.
+/// Notes a change that was refused, commits and refuses.
+async fn refuse(
+    mut tx: Transaction<'_, Postgres>,
+    ctx: &Context,
+    client: &Client,
+    by: (Uuid, Option<Uuid>),
+    refusal: Refusal,
+) -> Result<()> {
+    note(&mut tx, ctx, client, by, "password.change_refused", Some(refusal.code)).await?;
+    tx.commit().await?;
+    Err(refusal.into())
+}
+
+/// Ends the rows of failures of an account whose identifier was proved, by whatever name, and of the device
+/// it was proved on. Locks the person.
 ///
 /// # Errors
 /// The database does not answer.
@@ -138,14 +173,20 @@ pub async fn recovered(
     device_token: Option<&str>,
 ) -> Result<()> {
     let device = device_token.map(|token| super::device_hash(ctx, &secret::sha256(token.as_bytes())));
-    let subjects: Vec<_> = [super::account_hash(ctx, user_id)].into_iter().chain(device).collect();
+    let Some(names) = store::lock_names(tx, user_id).await? else { return Ok(()) };
+    let subjects: Vec<_> = super::hashes_of(ctx, user_id, &names).into_iter().chain(device).collect();
     Ok(store::set_no_failures(tx, &subjects).await?)
 }
 
 /// Ends every row of failures of somebody.
-async fn recover(tx: &mut sqlx::PgConnection, ctx: &Context, user_id: Uuid) -> Result<()> {
+async fn recover(
+    tx: &mut sqlx::PgConnection,
+    ctx: &Context,
+    user_id: Uuid,
+    names: &store::Names,
+) -> Result<()> {
     let devices = store::list_devices(tx, user_id).await?;
-    let mut subjects = vec![super::account_hash(ctx, user_id)];
+    let mut subjects = super::hashes_of(ctx, user_id, names);
     subjects.extend(devices.iter().map(|device| super::device_hash(ctx, device)));
     Ok(store::set_no_failures(tx, &subjects).await?)
 }
@@ -175,6 +216,7 @@ async fn note(
     client: &Client,
     (user_id, session_id): (Uuid, Option<Uuid>),
     action: &'static str,
+    refused: Option<&str>,
 ) -> Result<()> {
     let line = Line {
         action,
@@ -182,7 +224,7 @@ async fn note(
         entity_id: user_id.to_string(),
         actor: Some(user_id),
         session_id,
-        details: json!({}),
+        details: refused.map_or_else(|| json!({}), |code| json!({ "refused": code })),
         client,
         at: ctx.now(),
     };

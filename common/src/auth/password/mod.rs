@@ -72,6 +72,9 @@ pub const WRONG: Code = Code {
 /// Every code of this slice.
 pub const CODES: &[Code] = &[BUSY, INVALID, OFF, UNVERIFIED, NONE, WRONG];
 
+/// When a row of failures from all addresses may be tried again; what helps is a code.
+const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// Refuses where there are no passwords.
 ///
 /// # Errors
@@ -90,6 +93,14 @@ pub enum Name {
 }
 
 impl Name {
+    /// As failures are counted by it: an identifier, or a username's skeleton.
+    fn text(&self) -> &str {
+        match self {
+            Self::Identifier(identifier) => identifier.as_str(),
+            Self::Username(name) => name.skeleton(),
+        }
+    }
+
     /// Whether somebody bears it. Names that only look alike are found by one index and differ.
     fn is_of(&self, found: &store::Credential) -> bool {
         match self {
@@ -109,13 +120,21 @@ fn device_hash(ctx: &Context, token_hash: &[u8]) -> [u8; 32] {
     ctx.config.keys.derive("login_failures").mac(&[b"device", token_hash])
 }
 
-/// What stands for a name that nobody has.
-fn name_hash(ctx: &Context, name: &Name) -> [u8; 32] {
-    let text = match name {
-        Name::Identifier(identifier) => identifier.as_str(),
-        Name::Username(name) => name.skeleton(),
-    };
+/// What stands for a name, whether somebody has it or not: an identifier, or a username's skeleton.
+fn name_hash(ctx: &Context, text: &str) -> [u8; 32] {
     ctx.config.keys.derive("login_failures").mac(&[b"name", text.as_bytes()])
+}
+
+/// What stands for the account of a name that nobody has.
+fn nobody_hash(ctx: &Context, text: &str) -> [u8; 32] {
+    ctx.config.keys.derive("login_failures").mac(&[b"nobody", text.as_bytes()])
+}
+
+/// What stands for an account and for each of its names.
+fn hashes_of(ctx: &Context, user_id: Uuid, names: &store::Names) -> Vec<[u8; 32]> {
+    let texts = [Some(&names.username_skeleton), names.email.as_ref(), names.phone_number.as_ref()];
+    let hashes = texts.into_iter().flatten().map(|text| name_hash(ctx, text));
+    [account_hash(ctx, user_id)].into_iter().chain(hashes).collect()
 }
 
 /// Settings of passwords.

@@ -1,22 +1,20 @@
 //! Signing in with a password. Names that somebody bears and names nobody bears take the same path, at the
-//! same price, and leave the same rows.
+//! same price, and leave the same rows. That there were too many tries is told by the name as typed alone: what
+//! is counted of the account by all its names would say which names are one person's.
 
 use super::store::{self, Credential};
-use super::{INVALID, Name, Password, UNVERIFIED, must_be_on};
+use super::{INVALID, LONG, Name, Password, UNVERIFIED, must_be_on};
 use crate::audit::{self, Client, Line};
 use crate::auth::otp::{self, Purpose};
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
 use crate::job::Queue;
-use crate::limit::lockout::{self, Subject, Try};
+use crate::limit::lockout::{self, LOCKED, Subject, Try};
 use crate::secret;
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::Identifier;
 use crate::{factor, ip_block};
 use serde_json::json;
-
-/// When a row of failures from all addresses may be tried again; what helps is a code.
-const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A sign-in.
 #[derive(Clone, Debug)]
@@ -40,19 +38,21 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     let device = device.as_ref().map(<[u8; 32]>::as_slice);
     let found = store::find_credential(&ctx.db, &ask.name, device, ctx.now()).await?;
     let found = found.filter(|found| ask.name.is_of(found));
-    let at = Attempt::of(ctx, client, &ask.name, found.as_ref(), device);
-    let counted = match ctx.lockout.take(ctx.now(), &at.subject, client).await {
+    let mut at = Attempt::of(ctx, client, &ask.name, found.as_ref(), device);
+    let counted = match at.take().await {
         Ok(counted) => counted,
         Err(refusal) => {
             at.refused(refusal.code).await?;
             return Err(refusal.into());
         }
     };
+    // an account that is locked from here is one that nobody has
+    let found = found.filter(|_| !at.locked);
     let stored = found.as_ref().and_then(|found| found.hash.as_deref());
     let right = match ctx.hasher.verify(stored, ask.password.as_str()).await {
         Ok(right) => right,
         Err(error) => {
-            ctx.lockout.release(counted).await;
+            counted.release(ctx).await;
             return Err(error);
         }
     };
@@ -62,17 +62,35 @@ pub async fn sign_in(ctx: &Context, client: &Client, ask: Ask) -> Result<Tokens>
     };
     match at.admit(&ask, &found, &hash).await {
         Ok(Admitted::In(tokens)) => {
-            ctx.lockout.forget(counted).await;
+            at.forget(counted, &found).await;
             Ok(*tokens)
         }
         Ok(Admitted::Right(refusal)) => {
-            ctx.lockout.forget(counted).await;
+            at.forget(counted, &found).await;
             Err(refusal.into())
         }
         Ok(Admitted::Wrong) => Err(at.wrong(&counted).await?.into()),
         Err(error) => {
-            ctx.lockout.release(counted).await;
+            counted.release(ctx).await;
             Err(error)
+        }
+    }
+}
+
+/// A try that was let through and counted.
+struct Counted {
+    /// By the name as typed, or by the known device.
+    told: Try,
+    /// By the account, unless that is locked.
+    hidden: Option<Try>,
+}
+
+impl Counted {
+    /// Nobody looked at the password.
+    async fn release(self, ctx: &Context) {
+        ctx.lockout.release(self.told).await;
+        if let Some(hidden) = self.hidden {
+            ctx.lockout.release(hidden).await;
         }
     }
 }
@@ -91,7 +109,15 @@ enum Admitted {
 struct Attempt<'a> {
     ctx: &'a Context,
     client: &'a Client,
-    subject: Subject,
+    /// Whose tries are told when they are too many: the name as typed, or a known device.
+    told: Subject,
+    /// Whose tries are counted in secret: the account by whatever name, or what stands in for it. None for
+    /// a known device.
+    hidden: Option<Subject>,
+    /// Takes the account's place while that is locked.
+    nobody: Subject,
+    /// Whether the account is locked from here.
+    locked: bool,
     entity: (&'static str, String),
 }
 
@@ -103,18 +129,55 @@ impl<'a> Attempt<'a> {
         found: Option<&Credential>,
         device: Option<&[u8]>,
     ) -> Self {
-        let hash = super::name_hash(ctx, name);
-        let (subject, entity) = match found {
-            Some(found) => {
-                let known = device.filter(|_| found.known_device);
-                let of_account = || Subject::Name(super::account_hash(ctx, found.user_id));
-                let subject =
-                    known.map_or_else(of_account, |device| Subject::Device(super::device_hash(ctx, device)));
-                (subject, ("user", found.user_id.to_string()))
-            }
-            None => (Subject::Name(hash), ("identifier", secret::hex(&hash))),
+        let name_hash = super::name_hash(ctx, name.text());
+        let nobody = Subject::Name(super::nobody_hash(ctx, name.text()));
+        let entity = match found {
+            Some(found) => ("user", found.user_id.to_string()),
+            None => ("identifier", secret::hex(&name_hash)),
         };
-        Self { ctx, client, subject, entity }
+        let known = device.filter(|_| found.is_some_and(|found| found.known_device));
+        let (told, hidden) = match (known, found) {
+            (Some(device), _) => (Subject::Device(super::device_hash(ctx, device)), None),
+            (None, Some(found)) => {
+                (Subject::Name(name_hash), Some(Subject::Name(super::account_hash(ctx, found.user_id))))
+            }
+            (None, None) => (Subject::Name(name_hash), Some(nobody)),
+        };
+        Self { ctx, client, told, hidden, nobody, locked: false, entity }
+    }
+
+    /// Counts the try. With the account locked, what stands in for it takes its place, and nothing is told.
+    async fn take(&mut self) -> Result<Counted, Refusal> {
+        let (ctx, client) = (self.ctx, self.client);
+        let told = ctx.lockout.take(ctx.now(), &self.told, client).await?;
+        let hidden = match &self.hidden {
+            Some(hidden) => ctx.lockout.take(ctx.now(), hidden, client).await.ok(),
+            None => None,
+        };
+        if self.hidden.is_some() && hidden.is_none() {
+            (self.hidden, self.locked) = (Some(self.nobody), true);
+        }
+        Ok(Counted { told, hidden })
+    }
+
+    /// The password was right: the rows of failures end, by whatever name.
+    async fn forget(&self, counted: Counted, found: &Credential) {
+        let (ctx, client) = (self.ctx, self.client);
+        ctx.lockout.forget(counted.told).await;
+        if self.hidden.is_some() {
+            for hash in super::hashes_of(ctx, found.user_id, &found.names()) {
+                ctx.lockout.clear(&Subject::Name(hash), client).await;
+            }
+        }
+    }
+
+    /// The rows of failures it counts in.
+    fn rows(&self) -> Vec<[u8; 32]> {
+        [Some(&self.told), self.hidden.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|subject| *subject.hash())
+            .collect()
     }
 
     fn line(&self, refused: &str) -> Line<'a> {
@@ -138,18 +201,20 @@ impl<'a> Attempt<'a> {
     }
 
     /// Counts a wrong password, and the lockout that it may lead to.
-    async fn wrong(&self, counted: &Try) -> Result<Refusal> {
+    async fn wrong(&self, counted: &Counted) -> Result<Refusal> {
         let ctx = self.ctx;
         let most = ctx.config.lockout.in_a_row;
         let mut tx = ctx.db.begin().await?;
-        let in_a_row = store::count_failure(&mut tx, self.subject.hash(), most, ctx.now()).await?;
-        let refusal = match in_a_row {
-            Some(_) => INVALID.refuse("The name or the password is not right."),
-            None => lockout::refuse(LONG),
+        let rows = store::count_failures(&mut tx, &self.rows(), most, ctx.now()).await?;
+        let refusal = if rows.iter().any(|row| row == self.told.hash()) {
+            INVALID.refuse("The name or the password is not right.")
+        } else {
+            lockout::refuse(LONG)
         };
-        audit::note(&mut tx, self.line(refusal.code)).await?;
+        let code = if self.locked || rows.len() < self.rows().len() { LOCKED.code } else { refusal.code };
+        audit::note(&mut tx, self.line(code)).await?;
         tx.commit().await?;
-        if counted.last && ctx.lockout.locked(ctx.now(), self.client).await {
+        if counted.told.last && ctx.lockout.locked(ctx.now(), self.client).await {
             ip_block::block_by_itself(ctx, self.client).await?;
         }
         Ok(refusal)
@@ -165,7 +230,11 @@ impl<'a> Attempt<'a> {
             None
         };
         let mut tx = ctx.db.begin().await?;
-        let settled = store::settle(&mut tx, found.user_id, self.subject.hash(), most).await?;
+        let mut all = self.rows();
+        if self.hidden.is_some() {
+            all.extend(super::hashes_of(ctx, found.user_id, &found.names()));
+        }
+        let settled = store::settle(&mut tx, found.user_id, &self.rows(), &all, most).await?;
         let settled = settled.filter(|settled| settled.hash == hash && settled.in_a_row < most);
         let Some(settled) = settled else { return Ok(Admitted::Wrong) };
         if let Err(refusal) = found.status.must_be_active() {

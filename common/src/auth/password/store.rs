@@ -15,6 +15,7 @@ pub struct Credential {
     pub user_id: Uuid,
     pub status: Status,
     pub username: String,
+    pub username_skeleton: String,
     pub email: Option<String>,
     pub phone_number: Option<String>,
     /// Whether any identifier is proved.
@@ -23,6 +24,21 @@ pub struct Credential {
     pub hash: Option<String>,
     /// Whether the device that was shown is theirs.
     pub known_device: bool,
+}
+
+impl Credential {
+    pub fn names(&self) -> Names {
+        let Self { username_skeleton, email, phone_number, .. } = self.clone();
+        Names { username_skeleton, email, phone_number }
+    }
+}
+
+/// The names somebody signs in by.
+#[derive(Clone, Debug)]
+pub struct Names {
+    pub username_skeleton: String,
+    pub email: Option<String>,
+    pub phone_number: Option<String>,
 }
 
 /// Who has proved this identifier or bears this name; else the newest who holds the identifier unproved.
@@ -56,8 +72,8 @@ pub async fn find_credential(
                 WHERE phone_number = $2 AND phone_verified_at IS NULL AND status <> 'deleted'
                 ORDER BY created_at DESC LIMIT 1)
            )
-           SELECT u.user_id, u.status AS "status: Status", u.username, u.email, u.phone_number,
-                  (u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL) AS "any_verified!",
+           SELECT u.user_id, u.status AS "status: Status", u.username, u.username_skeleton, u.email,
+                  u.phone_number, (u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL) AS "any_verified!",
                   p.hash AS "hash?",
                   EXISTS (SELECT 1 FROM device_tokens d
                           WHERE d.token_hash = $4 AND d.user_id = u.user_id AND d.expires_at > $5) AS "known_device!"
@@ -94,58 +110,82 @@ pub async fn find_own(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Own>
     .await
 }
 
-/// One more wrong password in a row. None: the row is as long as it may be, and nothing was counted.
-pub async fn count_failure(
-    tx: &mut PgConnection,
-    subject_hash: &[u8],
-    most: i32,
-    now: DateTime<Utc>,
-) -> Sql<Option<i32>> {
-    sqlx::query_scalar!(
-        "INSERT INTO login_failures AS f (subject_hash, in_a_row, touched_at) VALUES ($1, 1, $3)
-         ON CONFLICT (subject_hash) DO UPDATE SET in_a_row = f.in_a_row + 1, touched_at = excluded.touched_at
-         WHERE f.in_a_row < $2
-         RETURNING in_a_row",
-        subject_hash,
-        most,
-        now,
+/// Locks a person: the names they sign in by.
+pub async fn lock_names(tx: &mut PgConnection, user_id: Uuid) -> Sql<Option<Names>> {
+    sqlx::query_as!(
+        Names,
+        "SELECT username_skeleton, email, phone_number FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
+        user_id,
     )
     .fetch_optional(tx)
     .await
 }
 
-/// What a right password is judged by, read where the row of failures is ended.
+/// One more wrong password in each of these rows, in one order for all. Answers with those where it was
+/// counted: the others are as long as they may be.
+pub async fn count_failures(
+    tx: &mut PgConnection,
+    subjects: &[[u8; 32]],
+    most: i32,
+    now: DateTime<Utc>,
+) -> Sql<Vec<Vec<u8>>> {
+    let subjects: Vec<&[u8]> = subjects.iter().map(<[u8; 32]>::as_slice).collect();
+    sqlx::query_scalar!(
+        "INSERT INTO login_failures AS f (subject_hash, in_a_row, touched_at)
+         SELECT subject, 1, $3 FROM unnest($1::bytea[]) AS s(subject) ORDER BY subject
+         ON CONFLICT (subject_hash) DO UPDATE SET in_a_row = f.in_a_row + 1, touched_at = excluded.touched_at
+         WHERE f.in_a_row < $2
+         RETURNING subject_hash",
+        &subjects as _,
+        most,
+        now,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// What a right password is judged by, read where the rows of failures are ended.
 #[derive(Clone, Debug)]
 pub struct Settled {
     /// The password as it is now; it stays so until the transaction ends.
     pub hash: String,
-    /// How long the row was.
+    /// How long the longest of the rows that count was.
     pub in_a_row: i32,
     /// Whether a second factor is confirmed.
     pub has_factor: bool,
 }
 
-/// Ends a row of failures that is shorter than `most`.
+/// Locks a person, then their password; ends those rows of failures of `all` that are shorter than `most`.
 pub async fn settle(
     tx: &mut PgConnection,
     user_id: Uuid,
-    subject_hash: &[u8],
+    counting: &[[u8; 32]],
+    all: &[[u8; 32]],
     most: i32,
 ) -> Sql<Option<Settled>> {
+    let counting: Vec<&[u8]> = counting.iter().map(<[u8; 32]>::as_slice).collect();
+    let all: Vec<&[u8]> = all.iter().map(<[u8; 32]>::as_slice).collect();
     sqlx::query_as!(
         Settled,
-        r#"WITH reset AS (
-               UPDATE login_failures SET in_a_row = 0
-               WHERE subject_hash = $2 AND in_a_row > 0 AND in_a_row < $3
+        r#"WITH person AS (
+               SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE
+           ), kept AS (
+               SELECT f.subject_hash, f.in_a_row FROM person, login_failures f
+               WHERE f.subject_hash = ANY($2) OR f.subject_hash = ANY($4)
+               ORDER BY f.subject_hash FOR NO KEY UPDATE OF f
+           ), reset AS (
+               UPDATE login_failures f SET in_a_row = 0 FROM kept k
+               WHERE f.subject_hash = k.subject_hash AND k.in_a_row > 0 AND k.in_a_row < $3
            )
            SELECT p.hash,
-                  coalesce((SELECT in_a_row FROM login_failures WHERE subject_hash = $2), 0) AS "in_a_row!",
+                  coalesce((SELECT max(in_a_row) FROM kept WHERE subject_hash = ANY($2)), 0) AS "in_a_row!",
                   (EXISTS (SELECT 1 FROM totp_factors t WHERE t.user_id = $1 AND t.confirmed_at IS NOT NULL)
                    OR EXISTS (SELECT 1 FROM passkeys k WHERE k.user_id = $1)) AS "has_factor!"
-           FROM passwords p WHERE p.user_id = $1 FOR SHARE"#,
+           FROM person JOIN passwords p ON p.user_id = person.user_id FOR NO KEY UPDATE OF p"#,
         user_id,
-        subject_hash,
+        &counting as _,
         most,
+        &all as _,
     )
     .fetch_optional(tx)
     .await
@@ -158,11 +198,15 @@ pub async fn list_devices(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec<Vec<u
         .await
 }
 
-/// Ends rows of failures, however long.
+/// Ends rows of failures, however long, in one order for all.
 pub async fn set_no_failures(tx: &mut PgConnection, subjects: &[[u8; 32]]) -> Sql<()> {
     let subjects: Vec<&[u8]> = subjects.iter().map(<[u8; 32]>::as_slice).collect();
     sqlx::query!(
-        "UPDATE login_failures SET in_a_row = 0 WHERE subject_hash = ANY($1) AND in_a_row > 0",
+        "WITH kept AS (
+             SELECT subject_hash FROM login_failures WHERE subject_hash = ANY($1) AND in_a_row > 0
+             ORDER BY subject_hash FOR NO KEY UPDATE
+         )
+         UPDATE login_failures f SET in_a_row = 0 FROM kept k WHERE f.subject_hash = k.subject_hash",
         &subjects as _,
     )
     .execute(tx)

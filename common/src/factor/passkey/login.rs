@@ -3,19 +3,21 @@
 
 use std::fmt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::ceremony::{self, Assertion, Use};
 use super::data::Wrong;
 use super::{CHALLENGE, INVALID, challenge, store};
-use crate::audit::{self, Client, Line};
+use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Refusal, Result};
 use crate::factor::{self, EXPIRED, challenge as waiting};
+use crate::job::Queue;
 use crate::secret;
 use crate::session::{self, Method, Person, SignIn, Tokens};
+use crate::user::Status;
 
 /// The action of audit lines.
 const USED: &str = "mfa.passkey_used";
@@ -106,22 +108,47 @@ impl fmt::Debug for Login {
 pub async fn login(ctx: &Context, client: &Client, login: Login) -> Result<Tokens> {
     let proved = prove(ctx, client, &login.answer, Purpose::Login, None).await?;
     let mut tx = ctx.db.begin().await?;
-    if let Some(refusal) = proved.use_up(&mut tx, ctx, client, None).await? {
-        tx.commit().await?;
-        return Err(refusal.into());
-    }
-    let before = match &login.mfa_token {
-        None => Vec::new(),
-        Some(token) => waiting::end(&mut tx, ctx, token, proved.user_id)
-            .await?
-            .ok_or_else(|| EXPIRED.refuse("No sign-in of this person waits with this token."))?,
+    let before = match settle(&mut tx, ctx, client, &proved, login.mfa_token.as_deref()).await? {
+        Ok(before) => before,
+        Err(refusal) => {
+            tx.commit().await?;
+            return Err(refusal.into());
+        }
     };
     let methods = waiting::with(&before, &[Method::Key, Method::User, Method::Multi]);
     let sign_in =
         SignIn { user_id: proved.user_id, methods: &methods, device_token: login.device_token.as_deref() };
     let tokens = session::open(&mut tx, ctx, client, sign_in).await?;
     tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
     Ok(tokens)
+}
+
+/// Uses the answer up, and ends the sign-in that waits for it, with the caller's transaction: what was proved
+/// before. A refusal is an answer, and noted: the caller commits, then refuses.
+async fn settle(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    proved: &Proved,
+    mfa_token: Option<&str>,
+) -> Result<Result<Vec<Method>, Refusal>> {
+    let user_id = proved.user_id;
+    let status = factor::store::lock_user(tx, user_id).await?;
+    if let Some(refusal) = proved.use_up(tx, ctx, client, None).await? {
+        return Ok(Err(refusal));
+    }
+    let expired = || EXPIRED.refuse("No sign-in of this person waits with this token.");
+    let before = match mfa_token {
+        None => Ok(Vec::new()),
+        Some(token) => waiting::end(tx, ctx, token, user_id).await?.ok_or_else(expired),
+    };
+    let outcome = status.map_or(Ok(()), Status::must_be_active).and(before);
+    if let Err(refusal) = &outcome {
+        let details = json!({ "factor": proved.passkey_id, "refused": refusal.code });
+        factor::note(tx, (client, None), user_id, USED, details, ctx.now()).await?;
+    }
+    Ok(outcome)
 }
 
 /// An answer that held, but for the counter, which is compared where it is kept.
@@ -145,14 +172,27 @@ pub(in crate::factor) async fn prove(
     let session_id = person.map(|person| person.session_id);
     let (id, now) = (answer.challenge_id, ctx.now());
     let taken = store::take_challenge(&ctx.db, id, purpose.name(), session_id, now).await?;
-    let taken = taken.ok_or_else(|| CHALLENGE.refuse("No answer to this challenge is waited for."))?;
     let known = store::find_credential(&ctx.db, &answer.assertion.credential_id).await?;
-    let Some(known) = known else {
-        return refuse(ctx, client, None, &answer.assertion, Wrong::Unknown).await;
+    let owner = known.as_ref().map(|known| known.user_id);
+    let Some(taken) = taken else {
+        let details = json!({ "refused": CHALLENGE.code });
+        note(ctx, client, owner, &answer.assertion, details).await?;
+        return Err(CHALLENGE.refuse("No answer to this challenge is waited for.").into());
     };
-    match judge(ctx, &answer.assertion, &taken, &known) {
-        Ok(used) => Ok(Proved { user_id: known.user_id, passkey_id: known.passkey_id, used }),
-        Err(wrong) => refuse(ctx, client, Some(known.user_id), &answer.assertion, wrong).await,
+    let outcome = match known {
+        None => Err(Wrong::Unknown),
+        Some(known) => judge(ctx, &answer.assertion, &taken, &known).map(|used| Proved {
+            user_id: known.user_id,
+            passkey_id: known.passkey_id,
+            used,
+        }),
+    };
+    match outcome {
+        Ok(proved) => Ok(proved),
+        Err(wrong) => {
+            note(ctx, client, owner, &answer.assertion, refused(wrong)).await?;
+            Err(INVALID.refuse(wrong.detail()).into())
+        }
     }
 }
 
@@ -174,38 +214,27 @@ fn judge(
     Ok(used)
 }
 
-/// Notes an answer that did not hold, then refuses.
-async fn refuse<T>(
+/// Notes, for good, an answer that did not hold: of the credential's owner, or of a credential nobody has.
+async fn note(
     ctx: &Context,
     client: &Client,
     owner: Option<Uuid>,
     assertion: &Assertion,
-    wrong: Wrong,
-) -> Result<T> {
+    details: Value,
+) -> Result<()> {
     let mut tx = ctx.db.begin().await?;
     match owner {
-        Some(user_id) => {
-            factor::note(&mut tx, (client, None), user_id, USED, refused(wrong), ctx.now()).await?;
-        }
+        Some(user_id) => factor::note(&mut tx, (client, None), user_id, USED, details, ctx.now()).await?,
         None => {
-            let line = Line {
-                action: USED,
-                entity_type: "credential",
-                entity_id: secret::hex(&secret::sha256(&assertion.credential_id)),
-                actor: None,
-                session_id: None,
-                details: refused(wrong),
-                client,
-                at: ctx.now(),
-            };
-            audit::note(&mut tx, line).await?;
+            let of = ("credential", secret::hex(&secret::sha256(&assertion.credential_id)));
+            factor::note_of_nobody(&mut tx, client, of, USED, details, ctx.now()).await?;
         }
     }
     tx.commit().await?;
-    Err(INVALID.refuse(wrong.detail()).into())
+    Ok(())
 }
 
-fn refused(wrong: Wrong) -> serde_json::Value {
+fn refused(wrong: Wrong) -> Value {
     json!({ "refused": INVALID.code, "wrong": wrong.name() })
 }
 

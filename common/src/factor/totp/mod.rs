@@ -3,15 +3,16 @@
 
 mod code;
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::store::{self, Totp};
 use super::{TOTP_OFF, TOTP_ON, recovery, typed};
 use crate::audit::Client;
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::job::Queue;
 use crate::notify::Change;
 use crate::session::Person;
@@ -61,7 +62,8 @@ pub async fn start(ctx: &Context, client: &Client, person: &Person) -> Result<St
 /// Turns the app on with its first code. Answers with recovery codes, where there are none yet.
 ///
 /// # Errors
-/// `auth.step_up_required`, `mfa.totp_off`, `mfa.totp_on`, `mfa.invalid`, `mfa.locked`.
+/// `auth.step_up_required`, `mfa.totp_off`, `mfa.totp_on`, `mfa.invalid`, `mfa.locked`,
+/// `mfa.too_many_sets`, `auth.busy`.
 pub async fn confirm(
     ctx: &Context,
     client: &Client,
@@ -76,26 +78,47 @@ pub async fn confirm(
         return Err(TOTP_ON.refuse("The authenticator app is confirmed already.").into());
     }
     let checked = typed::check(ctx, user_id, &super::Typed::Totp(typed)).await?;
+    // nothing is hashed for a code that is not right
+    let fits = match checked {
+        typed::Checked::Refused(refusal) => Err(refusal),
+        typed::Checked::Totp(text) if step(ctx, &app, &text)?.is_some() => Ok(text),
+        _ => Err(typed::wrong()),
+    };
+    let text = match fits {
+        Ok(text) => text,
+        Err(refusal) => {
+            let tx = ctx.db.begin().await?;
+            return refuse(tx, client, person, app.factor_id, refusal, now).await;
+        }
+    };
+    store::give_back_try(&ctx.db, user_id, "totp").await?;
     let set = recovery::first_set(ctx, user_id).await?;
     let mut tx = ctx.db.begin().await?;
     store::lock_user(&mut tx, user_id).await?;
-    let refusal = match checked {
-        typed::Checked::Refused(refusal) => Some(refusal),
-        typed::Checked::Totp(text) if accept(&mut tx, ctx, &app, &text).await? => None,
-        _ => Some(typed::wrong()),
-    };
-    if let Some(refusal) = refusal {
-        let details = json!({ "factor": app.factor_id, "refused": refusal.code });
-        super::note(&mut tx, (client, Some(person)), user_id, "mfa.totp_added", details, now).await?;
-        tx.commit().await?;
-        return Err(refusal.into());
+    if !accept(&mut tx, ctx, &app, &text).await? {
+        return refuse(tx, client, person, app.factor_id, typed::wrong(), now).await;
     }
-    store::give_back_try(&mut *tx, user_id, "totp").await?;
     super::changed(&mut tx, ctx, client, person, (Change::TotpAdded, Some(app.factor_id))).await?;
     let codes = recovery::keep_first(&mut tx, user_id, set, now).await?;
     tx.commit().await?;
     ctx.wake.queue(Queue::Default);
     Ok(codes)
+}
+
+/// Notes a code that did not confirm the app, commits and refuses.
+async fn refuse<T>(
+    mut tx: Transaction<'_, Postgres>,
+    client: &Client,
+    person: &Person,
+    factor_id: Uuid,
+    refusal: Refusal,
+    now: DateTime<Utc>,
+) -> Result<T> {
+    let details = json!({ "factor": factor_id, "refused": refusal.code });
+    let whose = person.user_id();
+    super::note(&mut tx, (client, Some(person)), whose, "mfa.totp_added", details, now).await?;
+    tx.commit().await?;
+    Err(refusal.into())
 }
 
 /// Takes the app away.
@@ -119,15 +142,19 @@ pub async fn remove(ctx: &Context, client: &Client, person: &Person) -> Result<(
 /// Whether this is a code of the app: of a step later than every one accepted before. If so, the step is
 /// used up with the caller's transaction.
 pub(super) async fn accept(tx: &mut PgConnection, ctx: &Context, app: &Totp, typed: &str) -> Result<bool> {
-    let now = ctx.now();
+    match step(ctx, app, typed)? {
+        Some(step) => Ok(store::set_step(tx, app.factor_id, step, ctx.now()).await?),
+        None => Ok(false),
+    }
+}
+
+/// Of which step this is a code of the app.
+fn step(ctx: &Context, app: &Totp, typed: &str) -> Result<Option<i64>> {
     let opened = seal::open(&ctx.config.keys, SEAL, app.factor_id.as_bytes(), &app.sealed);
     let opened =
         opened.ok_or_else(|| Error::internal("a secret of an app does not open: its key is gone"))?;
     let typed: String = typed.chars().filter(|c| !c.is_whitespace()).collect();
-    match code::find_step(&opened, &typed, now, app.last_step) {
-        Some(step) => Ok(store::set_step(tx, app.factor_id, step, now).await?),
-        None => Ok(false),
-    }
+    Ok(code::find_step(&opened, &typed, ctx.now(), app.last_step))
 }
 
 /// Which app this is of, where it is confirmed.

@@ -111,6 +111,13 @@ pub async fn insert_unused(
     Ok(())
 }
 
+/// The tokens of somebody's known devices, as hashes.
+pub async fn list_device_hashes(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec<Vec<u8>>> {
+    sqlx::query_scalar!("SELECT token_hash FROM device_tokens WHERE user_id = $1", user_id)
+        .fetch_all(tx)
+        .await
+}
+
 /// Deletes codes asked for by or for somebody, and what they proved, but for those of who has the
 /// identifier now.
 pub async fn delete_codes(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<()> {

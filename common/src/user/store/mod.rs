@@ -101,10 +101,6 @@ pub struct Found {
     pub verified: bool,
     /// Whether any identifier of the account was ever proved.
     pub ever_verified: bool,
-    /// Argon2id, PHC string form.
-    pub password: Option<String>,
-    /// Whether a second factor is confirmed.
-    pub has_factor: bool,
 }
 
 impl std::fmt::Debug for Found {
@@ -141,11 +137,8 @@ pub async fn find_by_identifier(
                 ORDER BY (user_id = $3) DESC NULLS LAST, created_at DESC LIMIT 1)
            )
            SELECT u.user_id, u.status AS "status: Status", h.verified AS "verified!",
-                  u.ever_verified_at IS NOT NULL AS "ever_verified!",
-                  p.hash AS "password?",
-                  (EXISTS (SELECT 1 FROM totp_factors t WHERE t.user_id = u.user_id AND t.confirmed_at IS NOT NULL)
-                   OR EXISTS (SELECT 1 FROM passkeys k WHERE k.user_id = u.user_id)) AS "has_factor!"
-           FROM holder h JOIN users u ON u.user_id = h.user_id LEFT JOIN passwords p ON p.user_id = u.user_id
+                  u.ever_verified_at IS NOT NULL AS "ever_verified!"
+           FROM holder h JOIN users u ON u.user_id = h.user_id
            ORDER BY h.verified DESC LIMIT 1"#,
         email,
         phone,

@@ -16,9 +16,12 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>>
                   u.national_id_sealed, u.status AS "status: Status", u.status_reason, u.role, r.rank,
                   r.permissions,
                   (r.is_staff OR u.is_superuser) AS "is_staff!", u.is_superuser, u.referral_code, u.referred_by,
-                  u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device, u.last_activity_at,
+                  u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device,
+                  greatest(u.last_activity_at, used.at) AS last_activity_at,
                   u.email_verified_at, u.phone_verified_at, u.deleted_at, u.erase_at, u.created_at, u.updated_at
-           FROM users u JOIN roles r ON r.role = u.role WHERE u.user_id = $1"#,
+           FROM users u JOIN roles r ON r.role = u.role
+           CROSS JOIN LATERAL (SELECT max(s.last_used_at) AS at FROM sessions s WHERE s.user_id = u.user_id) used
+           WHERE u.user_id = $1"#,
         user_id,
     )
     .fetch_optional(db)

@@ -69,7 +69,7 @@ pub(in crate::auth::otp) async fn lock_tries<'a>(
     handed: impl Iterator<Item = (&'a Counter, &'a Identifier)>,
     now: DateTime<Utc>,
 ) -> Sql<HashMap<Vec<u8>, Counted>> {
-    let Columns { plain, token, device, email, phone } = Columns::of(handed);
+    let Columns { plain, token, tries, email, phone, .. } = Columns::of(handed);
     let rows = sqlx::query!(
         r#"WITH asked AS (
                SELECT a.hash, CASE WHEN d.user_id = o.user_id THEN a.own ELSE a.hash END AS counter
@@ -94,7 +94,7 @@ pub(in crate::auth::otp) async fn lock_tries<'a>(
            )
            SELECT a.hash AS "hash!", a.counter AS "counter!", l.wrong_in_row AS "wrong_in_row!"
            FROM asked a JOIN locked l ON l.identifier_hash = a.counter"#,
-        &plain as _, &email as _, &phone as _, now, &token as _, &device as _,
+        &plain as _, &email as _, &phone as _, now, &token as _, &tries as _,
     )
     .fetch_all(tx)
     .await?;
