@@ -153,12 +153,22 @@ async fn staff_take_a_lost_factor_away_and_the_owner_is_told() {
         )
     };
     let factor = factors["totp"]["id"].as_str().expect("id");
+    let record = format!("/api/users/{}", ada["user_id"].as_str().expect("user_id"));
+    assert_eq!(
+        product.get(&record, &ada).await.1["factors"],
+        Value::Null,
+        "the owner has a list of their own"
+    );
     let reset = |path: String| {
         let (product, bob) = (&product, &bob);
         async move { refusal(product.delete(&path, bob).await) }
     };
     assert_eq!(reset(path(&ada, factor, "lost")).await, refused(403, "auth.forbidden"), "a member");
+    promote(&product, &bob, "hod").await;
+    assert_eq!(product.get(&record, &bob).await.1["factors"], Value::Null, "staff who reset none");
     promote(&product, &bob, "admin").await;
+    let (_, seen) = product.get(&record, &bob).await;
+    assert_eq!((&seen["factors"][0]["id"], &seen["factors"][0]["kind"]), (&json!(factor), &json!("totp")));
     assert_eq!(reset(path(&ada, factor, "x")).await, refused(422, "request.invalid"), "no reason");
     for reason in ["abc%00", "lo%E2%80%8Bst", "lo%0Ast", "%20%20%20%20", &"x".repeat(501)] {
         assert_eq!(reset(path(&ada, factor, reason)).await, refused(422, "request.invalid"), "{reason}");

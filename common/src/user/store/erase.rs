@@ -43,13 +43,6 @@ pub async fn lock_erasure(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Ut
     .await
 }
 
-/// The tokens of somebody's known devices, as hashes.
-pub async fn list_device_hashes(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec<Vec<u8>>> {
-    sqlx::query_scalar!("SELECT token_hash FROM device_tokens WHERE user_id = $1", user_id)
-        .fetch_all(tx)
-        .await
-}
-
 /// What the audit lines of changes of somebody's record have sealed.
 pub async fn list_changes(tx: &mut PgConnection, entity_id: &str) -> Sql<Vec<Vec<u8>>> {
     sqlx::query_scalar!(
@@ -116,6 +109,13 @@ pub async fn insert_unused(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// The tokens of somebody's known devices, as hashes.
+pub async fn list_device_hashes(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec<Vec<u8>>> {
+    sqlx::query_scalar!("SELECT token_hash FROM device_tokens WHERE user_id = $1", user_id)
+        .fetch_all(tx)
+        .await
 }
 
 /// Deletes codes asked for by or for somebody, and what they proved, but for those of who has the
