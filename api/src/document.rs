@@ -37,6 +37,8 @@ pub fn build() -> Result<Value> {
             complete(operation, &schemas)?;
         }
     }
+    // the same in every build: whether maps keep their order depends on what else is built
+    document.sort_all_objects();
     Ok(document)
 }
 
@@ -106,6 +108,9 @@ fn example(holder: &mut Value, schemas: &Value) {
     {
         let named = media["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next());
         let schema = named.map_or(&media["schema"], |name| &schemas[name]);
+        // of one of several shapes the first one's
+        let first = schema["anyOf"][0]["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        let schema = first.map_or(schema, |name| &schemas[name]);
         if let Some(example) = schema.get("example").cloned() {
             media["example"] = example;
         }

@@ -14,6 +14,8 @@ use crate::support::{Product, World, process};
 struct Api {
     base: String,
     http: Client,
+    /// Of a superuser; without it, what wants one is refused before its body is looked at.
+    token: Option<String>,
 }
 
 /// One path of the document, its parameters filled in with something that names nothing.
@@ -25,13 +27,15 @@ struct Route {
 /// One operation of a route.
 struct Operation {
     method: Method,
-    /// Example and schema of a JSON body.
+    /// Example and schema of a JSON body that must be there.
     body: Option<(Value, Value)>,
+    /// Whether it wants an access token.
+    guarded: bool,
 }
 
 /// Walks the API at `base`, such as `http://127.0.0.1:8080`.
-async fn walk(base: &str) {
-    let api = Api { base: base.to_owned(), http: Client::new() };
+async fn walk(base: &str, token: Option<String>) {
+    let api = Api { base: base.to_owned(), http: Client::new(), token };
     let document = api.send(Method::GET, "/api/openapi.json").await.json().await.expect("document");
     let routes = routes(&document);
     assert!(routes.len() >= 5, "the document has routes");
@@ -44,6 +48,11 @@ async fn walk(base: &str) {
         api.wrong_methods(route).await;
         for operation in &route.operations {
             api.trailing_slash(&route.path, operation).await;
+            if operation.guarded && api.token.is_none() {
+                let answer = api.give(&route.path, operation, "application/json", vec![b'['; 200_000]).await;
+                problem(answer, 401, &route.path).await;
+                continue;
+            }
             api.too_large(&route.path, operation).await;
             if let Some((example, schema)) = &operation.body {
                 api.unreadable(&route.path, operation, example).await;
@@ -64,7 +73,11 @@ fn routes(document: &Value) -> Vec<Route> {
     let route = |(path, item): (&String, &Value)| Route {
         path: path
             .split('/')
-            .map(|part| if part.starts_with('{') { "00000000-0000-4000-8000-000000000000" } else { part })
+            .map(|part| match part {
+                "{role}" => "nobody",
+                part if part.starts_with('{') => "00000000-0000-4000-8000-000000000000",
+                part => part,
+            })
             .collect::<Vec<_>>()
             .join("/"),
         operations: item
@@ -83,7 +96,11 @@ fn operation(method: &str, operation: &Value, document: &Value) -> Operation {
     let schema = media.and_then(|media| media["schema"]["$ref"].as_str());
     let schema = schema.and_then(|at| document.pointer(at.trim_start_matches('#')));
     let body = media.zip(schema).map(|(media, schema)| (media["example"].clone(), schema.clone()));
-    Operation { method: method.to_uppercase().parse().expect("method"), body }
+    let body = body.filter(|_| operation["requestBody"]["required"] == true);
+    let security = operation["security"].as_array().expect("security");
+    let guarded = security.iter().any(|way| way.get("bearer").is_some())
+        && security.iter().all(|way| way.as_object().is_some_and(|way| !way.is_empty()));
+    Operation { method: method.to_uppercase().parse().expect("method"), body, guarded }
 }
 
 impl Api {
@@ -92,7 +109,10 @@ impl Api {
     }
 
     async fn give(&self, path: &str, operation: &Operation, kind: &str, body: Vec<u8>) -> Response {
-        let request = self.http.request(operation.method.clone(), format!("{}{path}", self.base));
+        let mut request = self.http.request(operation.method.clone(), format!("{}{path}", self.base));
+        if let Some(token) = self.token.as_ref().filter(|_| operation.guarded) {
+            request = request.bearer_auth(token);
+        }
         request.header(CONTENT_TYPE, kind).body(body).send().await.expect("an answer")
     }
 
@@ -193,7 +213,10 @@ async fn problem(answer: Response, status: u16, what: &str) -> Value {
 
 #[tokio::test]
 async fn every_route_keeps_the_rules() {
-    walk(&Product::new().await.base).await;
+    let product = Product::new().await;
+    let tokens = product.register("root@example.org", "rootlike").await;
+    product.world.execute("UPDATE users SET is_superuser = true").await;
+    walk(&product.base, tokens["access_token"].as_str().map(str::to_owned)).await;
 }
 
 #[tokio::test]
@@ -203,7 +226,7 @@ async fn every_route_of_the_binary_keeps_the_rules_in_production_too() {
         let settings =
             [("RATE_LIMIT_ALLOW", "127.0.0.1"), ("KERYU_ENV", stage), ("KERYU_LISTEN", "127.0.0.1")];
         let api = process::api(&world, process::free_port(), &settings).await;
-        walk(&api.base).await;
+        walk(&api.base, None).await;
         api.process.terminate(Duration::from_secs(5)).await;
     }
 }
