@@ -37,12 +37,6 @@ pub fn build() -> Result<Value> {
             complete(operation, &schemas)?;
         }
     }
-    // one of several shapes has no properties of its own, and `null` is none
-    for schema in document["components"]["schemas"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        if let Value::Object(schema) = schema {
-            schema.retain(|name, value| name != "properties" || !value.is_null());
-        }
-    }
     // the same in every build: whether maps keep their order depends on what else is built
     document.sort_all_objects();
     Ok(document)
@@ -93,11 +87,21 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         }
         example(response, schemas);
     }
+    let content = operation.pointer("/responses/200/content").and_then(Value::as_object);
+    let page = content.into_iter().flatten().find(|(kind, _)| kind.starts_with("text/html"));
+    let page = page.map(|(kind, page)| (kind.clone(), page.clone()));
     codes.sort_by_key(|code| (code.status, code.code));
     codes.dedup_by_key(|code| code.code);
     for of_status in codes.chunk_by(|a, b| a.status == b.status) {
         let status = of_status.first().map_or(500, |code| code.status);
-        operation["responses"][status.to_string()] = problem_response(of_status);
+        let mut response = problem_response(of_status);
+        // what is a page for people is one too when it refuses for a reason of its own
+        if let Some((kind, page)) = &page
+            && of_status.iter().any(|code| note.refusals.iter().any(|own| own.code == code.code))
+        {
+            response["content"][kind] = page.clone();
+        }
+        operation["responses"][status.to_string()] = response;
     }
     for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for (name, description) in HEADERS {
@@ -195,6 +199,12 @@ fn security_schemes() -> Value {
     })
 }
 
+/// The properties of a schema, if it has any of its own.
+fn properties(schema: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    // by `get_mut`: an index would put a null where there are none
+    schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten()
+}
+
 /// Bodies (`…In`) have no fields but those named; documents of others within them (`…Json`) may. In both a
 /// field that may be absent may be null.
 pub fn close_inputs(schemas: &mut Value) {
@@ -207,7 +217,7 @@ pub fn close_inputs(schemas: &mut Value) {
             schema["additionalProperties"] = json!(false);
         }
         let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
-        for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
+        for (name, field) in properties(schema) {
             if !required.iter().any(|known| known == name) && field.get("$ref").is_none() {
                 field["nullable"] = json!(true);
             }
@@ -222,7 +232,7 @@ fn null_outputs(schemas: &mut Value) {
             continue;
         }
         let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
-        for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
+        for (name, field) in properties(schema) {
             if required.iter().any(|known| known == name) {
                 continue;
             }

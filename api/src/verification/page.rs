@@ -11,8 +11,13 @@ use keryu_common::{Error, Result};
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::ApiResponse;
-use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::registry::{
+    MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
 use poem_openapi::types::ToJSON;
+
+/// The media type of pages.
+const HTML: &str = "text/html; charset=utf-8";
 
 /// A JSON answer, or a page for a browser.
 pub enum Opened<T> {
@@ -30,8 +35,15 @@ impl<T: ToJSON> IntoResponse for Opened<T> {
 
 impl<T: ToJSON> ApiResponse for Opened<T> {
     fn meta() -> MetaResponses {
-        let content =
-            vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema: T::schema_ref() }];
+        let page = MetaSchema {
+            description: Some("A page for a person."),
+            example: Some("<!doctype html>…".into()),
+            ..MetaSchema::new("string")
+        };
+        let content = vec![
+            MetaMediaType { content_type: "application/json; charset=utf-8", schema: T::schema_ref() },
+            MetaMediaType { content_type: HTML, schema: MetaSchemaRef::Inline(Box::new(page)) },
+        ];
         let response =
             MetaResponse { description: "", status: Some(200), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![response] }
@@ -158,7 +170,7 @@ fn show(config: &Config, words: &Words, outcome: Result<String>) -> Result<Respo
     );
     Ok(Response::builder()
         .status(status)
-        .content_type("text/html; charset=utf-8")
+        .content_type(HTML)
         .header(header::CONTENT_SECURITY_POLICY, POLICY.as_str())
         .body(html))
 }
