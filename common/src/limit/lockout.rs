@@ -65,38 +65,48 @@ impl Config {
     }
 }
 
-/// Counts as `Failures::take` does. Arguments: limit, length, memory and now in milliseconds.
+/// Counts as `Failures::take` does, at one key after the other, to the first that refuses. Arguments: limit,
+/// length, memory and now in milliseconds.
 const TAKE: &str = r"
 local limit, length, memory, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local count, since = 0, now
-local kept = redis.call('GET', KEYS[1])
-if kept then
-  local a, b = string.match(kept, '^(%d+):(%d+)$')
-  if a then count, since = tonumber(a), tonumber(b) end
+local answer = {}
+for _, key in ipairs(KEYS) do
+  local count, since = 0, now
+  local kept = redis.call('GET', key)
+  if kept then
+    local a, b = string.match(kept, '^(%d+):(%d+)$')
+    if a then count, since = tonumber(a), tonumber(b) end
+  end
+  if count >= limit then
+    if now < since + length then
+      table.insert(answer, {0, since + length - now})
+      return answer
+    end
+    count = 0
+  end
+  count = count + 1
+  local keep = memory
+  if count >= limit then keep = length end
+  redis.call('SET', key, string.format('%.0f:%.0f', count, now), 'PX', keep)
+  table.insert(answer, {count, 0})
 end
-if count >= limit then
-  if now < since + length then return {0, since + length - now} end
-  count = 0
-end
-count = count + 1
-local keep = memory
-if count >= limit then keep = length end
-redis.call('SET', KEYS[1], string.format('%.0f:%.0f', count, now), 'PX', keep)
-return {count, 0}
+return answer
 ";
 
-/// One try less, if it was counted.
+/// One try less at each key, if it was counted.
 const RELEASE: &str = r"
-local kept = redis.call('GET', KEYS[1])
-if kept then
-  local a, b = string.match(kept, '^(%d+):(%d+)$')
-  if a and tonumber(a) > 1 then redis.call('SET', KEYS[1], string.format('%.0f:%s', tonumber(a) - 1, b), 'KEEPTTL')
-  else redis.call('DEL', KEYS[1]) end
+for _, key in ipairs(KEYS) do
+  local kept = redis.call('GET', key)
+  if kept then
+    local a, b = string.match(kept, '^(%d+):(%d+)$')
+    if a and tonumber(a) > 1 then redis.call('SET', key, string.format('%.0f:%s', tonumber(a) - 1, b), 'KEEPTTL')
+    else redis.call('DEL', key) end
+  end
 end
 return 1
 ";
 
-const FORGET: &str = "redis.call('DEL', KEYS[1]) return 1";
+const FORGET: &str = "return redis.call('DEL', unpack(KEYS))";
 
 /// One more within the span; the span begins with the first. Arguments: span and now in milliseconds.
 const ANOTHER: &str = r"
@@ -210,46 +220,66 @@ impl Lockout {
         })
     }
 
-    /// Counts a try.
+    /// Counts a try at each subject, one after the other, to the first that is locked: with fewer tries than
+    /// subjects, the next one is.
     ///
     /// # Errors
-    /// `auth.locked`: too many were wrong.
-    pub async fn take(&self, now: DateTime<Utc>, subject: &Subject, client: &Client) -> Result<Try, Refusal> {
-        let (key, now) = (subject.key(client), now.timestamp_millis());
-        let (limit, length) = (i64::from(self.config.failures), millis(self.config.length));
+    /// `auth.locked`: the first one is.
+    pub async fn take(
+        &self,
+        now: DateTime<Utc>,
+        subjects: &[&Subject],
+        client: &Client,
+    ) -> Result<Vec<Try>, Refusal> {
+        let keys: Vec<String> = subjects.iter().map(|subject| subject.key(client)).collect();
+        let (now, limit, length) =
+            (now.timestamp_millis(), i64::from(self.config.failures), millis(self.config.length));
         let [take, ..] = &self.scripts;
-        let (count, wait) = match self.shared.ask(take, &key, &[limit, length, MEMORY, now]).await {
-            Some(answer) => answer,
+        let counted = match self.shared.ask(take, &keys, &[limit, length, MEMORY, now]).await {
+            Some(counted) => counted,
             None => {
                 self.metrics.limiter_fallbacks.inc();
                 let empty = Failures { count: 0, since: now };
-                self.local.change(key.clone(), empty, now - MEMORY, |kept| kept.take(limit, length, now))
+                let take = |key: &String| {
+                    self.local.change(key.clone(), empty, now - MEMORY, |kept| kept.take(limit, length, now))
+                };
+                let mut counted: Vec<(i64, i64)> = Vec::new();
+                for key in &keys {
+                    counted.push(take(key));
+                    if counted.last().is_some_and(|(count, _)| *count == 0) {
+                        break;
+                    }
+                }
+                counted
             }
         };
-        if count == 0 {
-            return Err(refuse(Duration::from_millis(u64::try_from(wait).unwrap_or(1).max(1))));
+        if let Some((0, wait)) = counted.first() {
+            return Err(refuse(Duration::from_millis(u64::try_from(*wait).unwrap_or(1).max(1))));
         }
-        Ok(Try { key, last: count >= limit })
+        let tries = keys.into_iter().zip(counted).filter(|(_, (count, _))| *count > 0);
+        Ok(tries.map(|(key, (count, _))| Try { key, last: count >= limit }).collect())
     }
 
-    /// The password was right: the row of failures ends.
-    pub async fn forget(&self, one: Try) {
+    /// The password was right: the rows of failures end, those of these subjects too.
+    pub async fn forget(&self, tries: Vec<Try>, also: &[Subject], client: &Client) {
+        let mut keys: Vec<String> = tries.into_iter().map(|one| one.key).collect();
+        keys.extend(also.iter().map(|subject| subject.key(client)));
+        for key in &keys {
+            self.local.forget(key);
+        }
         let [_, _, forget, _] = &self.scripts;
-        self.local.forget(&one.key);
-        let _: Option<i64> = self.shared.ask(forget, &one.key, &[]).await;
-    }
-
-    /// A subject may be tried again from this client: it proved itself in another way.
-    pub async fn clear(&self, subject: &Subject, client: &Client) {
-        self.forget(Try { key: subject.key(client), last: false }).await;
+        let _: Option<i64> = self.shared.ask(forget, &keys, &[]).await;
     }
 
     /// Nobody looked at the password: it was no try.
-    pub async fn release(&self, one: Try) {
+    pub async fn release(&self, tries: Vec<Try>) {
+        let keys: Vec<String> = tries.into_iter().map(|one| one.key).collect();
         let [_, release, ..] = &self.scripts;
-        if self.shared.ask::<i64>(release, &one.key, &[]).await.is_none() {
+        if self.shared.ask::<i64>(release, &keys, &[]).await.is_none() {
             let empty = Failures { count: 0, since: 0 };
-            self.local.change(one.key, empty, 0, |kept| kept.count = (kept.count - 1).max(0));
+            for key in keys {
+                self.local.change(key, empty, 0, |kept| kept.count = (kept.count - 1).max(0));
+            }
         }
     }
 
@@ -259,7 +289,7 @@ impl Lockout {
         let (key, now, span) =
             (format!("address:{}", client.key()), now.timestamp_millis(), millis(ADDRESS_SPAN));
         let [.., another] = &self.scripts;
-        let count = match self.shared.ask(another, &key, &[span, now]).await {
+        let count = match self.shared.ask(another, std::slice::from_ref(&key), &[span, now]).await {
             Some(count) => count,
             None => self.local.change(key, Failures { count: 0, since: now }, now - span, |kept| {
                 if now >= kept.since + span {

@@ -224,8 +224,10 @@ impl Limiter {
         }
         let (limit, now, key) = (self.config.of(bucket), now.timestamp_millis(), client.key());
         let name = format!("{}:{key}", bucket.name());
-        let asked: Option<(i64, i64, i64, i64)> =
-            self.shared.ask(&self.script, &name, &[i64::from(limit), LENGTH, now]).await;
+        let asked: Option<(i64, i64, i64, i64)> = self
+            .shared
+            .ask(&self.script, std::slice::from_ref(&name), &[i64::from(limit), LENGTH, now])
+            .await;
         let taken = match asked {
             Some((allowed, start, count, previous)) => {
                 Taken { allowed: allowed == 1, counts: Counts { start, count, previous } }

@@ -42,13 +42,16 @@ impl Shared {
         redis::cmd("PING").exec_async(&mut redis).await.is_ok()
     }
 
-    /// Runs a script on one key; None without an answer.
-    pub async fn ask<T: FromRedisValue>(&self, script: &Script, key: &str, args: &[i64]) -> Option<T> {
+    /// Runs a script on these keys; None without an answer.
+    pub async fn ask<T: FromRedisValue>(&self, script: &Script, keys: &[String], args: &[i64]) -> Option<T> {
         if !self.may_ask() {
             return None;
         }
         let mut redis = self.redis.clone();
-        let mut call = script.key(format!("{}:{key}", self.prefix));
+        let mut call = script.prepare_invoke();
+        for key in keys {
+            call.key(format!("{}:{key}", self.prefix));
+        }
         call.arg(args);
         match tokio::time::timeout(BUDGET, call.invoke_async::<T>(&mut redis)).await {
             Ok(Ok(answer)) => {

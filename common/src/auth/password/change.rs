@@ -79,9 +79,8 @@ pub async fn reset(ctx: &Context, client: &Client, ask: Reset) -> Result<()> {
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
     ctx.wake.queue(Queue::Default);
-    for hash in super::hashes_of(ctx, user_id, &names) {
-        ctx.lockout.clear(&Subject::Name(hash), client).await;
-    }
+    let names: Vec<Subject> = super::hashes_of(ctx, user_id, &names).into_iter().map(Subject::Name).collect();
+    ctx.lockout.forget(Vec::new(), &names, client).await;
     Ok(())
 }
 
@@ -101,7 +100,7 @@ pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change
     refuse_breached(ctx, &ask.new).await?;
     let subject = Subject::Name(super::account_hash(ctx, user_id));
     let by = (user_id, Some(person.session_id));
-    let counted = match ctx.lockout.take(ctx.now(), &subject, client).await {
+    let counted = match ctx.lockout.take(ctx.now(), &[&subject], client).await {
         Ok(counted) => counted,
         Err(refusal) => return refuse(ctx.db.begin().await?, ctx, client, by, refusal).await,
     };
@@ -143,7 +142,7 @@ pub async fn change(ctx: &Context, client: &Client, person: &Person, ask: Change
     note(&mut tx, ctx, client, by, "password.changed", None).await?;
     notify::tell(&mut tx, ctx, client, &told(ctx, client, user_id)).await?;
     tx.commit().await?;
-    ctx.lockout.forget(counted).await;
+    ctx.lockout.forget(counted, &[], client).await;
     ctx.wake.queue(Queue::Default);
     Ok(())
 }

@@ -88,10 +88,7 @@ struct Counted {
 impl Counted {
     /// Nobody looked at the password.
     async fn release(self, ctx: &Context) {
-        ctx.lockout.release(self.told).await;
-        if let Some(hidden) = self.hidden {
-            ctx.lockout.release(hidden).await;
-        }
+        ctx.lockout.release([Some(self.told), self.hidden].into_iter().flatten().collect()).await;
     }
 }
 
@@ -151,11 +148,11 @@ impl<'a> Attempt<'a> {
     /// Counts the try. With the account locked, what stands in for it takes its place, and nothing is told.
     async fn take(&mut self) -> Result<Counted, Refusal> {
         let (ctx, client) = (self.ctx, self.client);
-        let told = ctx.lockout.take(ctx.now(), &self.told, client).await?;
-        let hidden = match &self.hidden {
-            Some(hidden) => ctx.lockout.take(ctx.now(), hidden, client).await.ok(),
-            None => None,
-        };
+        let subjects: Vec<&Subject> =
+            [Some(&self.told), self.hidden.as_ref()].into_iter().flatten().collect();
+        let mut tries = ctx.lockout.take(ctx.now(), &subjects, client).await?.into_iter();
+        let told = tries.next().ok_or_else(|| lockout::refuse(LONG))?;
+        let hidden = tries.next();
         if self.hidden.is_some() && hidden.is_none() {
             (self.hidden, self.locked) = (Some(self.nobody), true);
         }
@@ -165,12 +162,12 @@ impl<'a> Attempt<'a> {
     /// The password was right: the rows of failures end, by whatever name.
     async fn forget(&self, counted: Counted, found: &Credential) {
         let (ctx, client) = (self.ctx, self.client);
-        ctx.lockout.forget(counted.told).await;
-        if self.hidden.is_some() {
-            for hash in super::hashes_of(ctx, found.user_id, &found.names()) {
-                ctx.lockout.clear(&Subject::Name(hash), client).await;
-            }
-        }
+        let names = if self.hidden.is_some() {
+            super::hashes_of(ctx, found.user_id, &found.names()).into_iter().map(Subject::Name).collect()
+        } else {
+            Vec::new()
+        };
+        ctx.lockout.forget(vec![counted.told], &names, client).await;
     }
 
     /// The rows of failures it counts in.
