@@ -1,6 +1,7 @@
 //! What every verb is given: built once per process, passed by reference.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sqlx::PgPool;
 
@@ -27,6 +28,8 @@ pub struct Parts {
     pub clock: Clock,
     /// What is measured in this process.
     pub metrics: Metrics,
+    /// Whether this process was told to stop: nobody should send it more.
+    pub leaving: AtomicBool,
     /// Tells workers that rows wait; best effort.
     pub wake: job::Wake,
     /// Where requests for codes share a transaction.
@@ -87,6 +90,7 @@ impl Context {
             config,
             clock,
             metrics,
+            leaving: AtomicBool::new(false),
             wake,
             desk,
             shield,

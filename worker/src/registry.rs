@@ -74,9 +74,19 @@ impl Registry {
         names
     }
 
-    /// One kind.
-    pub fn find(&self, name: &str) -> Option<&Kind> {
-        self.kinds.get(name)
+    /// The kind of a job; or why this build cannot run it: a newer one may.
+    ///
+    /// # Errors
+    /// The reason, for a person.
+    pub fn find(&self, claimed: &Claimed) -> Result<&Kind, String> {
+        let Some(kind) = self.kinds.get(claimed.kind.as_str()) else {
+            return Err(format!("no handler for the kind {}", claimed.kind));
+        };
+        if claimed.version > kind.version {
+            let (payload, build) = (claimed.version, kind.version);
+            return Err(format!("payload version {payload} is newer than this build's {build}"));
+        }
+        Ok(kind)
     }
 }
 
@@ -84,12 +94,6 @@ impl Kind {
     /// Runs one attempt to its verdict, whatever the handler does: a panic and a timeout are failed
     /// attempts, an unknown version a dead letter.
     pub async fn attempt(&self, ctx: &Context, lease: &Lease, claimed: Claimed) -> Verdict {
-        if claimed.version > self.version {
-            return Verdict::GiveUp(format!(
-                "payload version {} is newer than this build's {}",
-                claimed.version, self.version
-            ));
-        }
         let work = AssertUnwindSafe((self.run)(ctx, lease, claimed.payload)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(verdict)) => verdict,

@@ -70,6 +70,8 @@ struct Finished {
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the rest of a message may wait here for a slot.
 const HOARD: Duration = Duration::from_millis(250);
+/// How old a job is that waits in vain for a build that can run it. Less: a rolling deploy may bring one.
+const FOREIGN: Duration = Duration::from_secs(3600);
 /// The most rows one finishing statement takes.
 const MOST_FINISHED: usize = 500;
 
@@ -274,12 +276,15 @@ impl Runner {
         let lease = Lease::new(&claimed, self.queue, holds.clone(), taken);
         let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
         metrics.started(self.queue, (started - run_at.max(created_at)).to_std().unwrap_or_default());
-        let (verdict, backoff) = match registry.find(&kind_name) {
+        let (verdict, backoff) = match registry.find(&claimed) {
             _ if claimed.expires_at.is_some_and(|at| at <= started) => {
                 (Verdict::GiveUp("expired before it could run".to_owned()), None)
             }
-            Some(kind) => (kind.attempt(ctx, &lease, claimed).await, Some(kind.backoff)),
-            None => (Verdict::GiveUp(format!("no handler for the kind {kind_name}")), None),
+            Ok(kind) => (kind.attempt(ctx, &lease, claimed).await, Some(kind.backoff)),
+            Err(reason) if (started - created_at).to_std().is_ok_and(|age| age > FOREIGN) => {
+                (Verdict::GiveUp(reason), None)
+            }
+            Err(reason) => (Verdict::Snooze { after: self.queue.foreign_pause(), reason }, None),
         };
         let took = (ctx.now() - started).to_std().unwrap_or_default();
         metrics.finished(self.queue, &kind_name, &verdict, took);
