@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{database, ip_block, job, notify, session};
+use crate::{database, desk, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct Parts {
     pub renewals: session::Renewals,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
+    /// Whose turn it is to call a provider that has a rate.
+    pub turns: desk::rate::Turns,
 }
 
 impl std::ops::Deref for Context {
@@ -85,6 +87,7 @@ impl Context {
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
         let keys = session::Keys::default();
+        let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
         Ok(Self(Arc::new(Parts {
             db,
             config,
@@ -101,6 +104,7 @@ impl Context {
             present,
             renewals,
             notify,
+            turns,
         })))
     }
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod database;
+pub mod desk;
 pub mod device;
 pub mod error;
 pub mod factor;
