@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::Claimed;
-use keryu_common::job::{Backoff, Job, Lease, Verdict};
+use keryu_common::job::{Backoff, Job, Lease, Queue, Verdict};
 use keryu_common::user::{erase, unused};
 use keryu_common::{Context, job, notify, retention, session};
 
@@ -37,6 +37,10 @@ pub struct Registry {
 /// How one kind is run.
 #[derive(Clone, Copy)]
 pub struct Kind {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its jobs wait.
+    pub queue: Queue,
     version: i16,
     timeout: Duration,
     /// The waits between attempts.
@@ -47,7 +51,14 @@ pub struct Kind {
 impl Registry {
     /// Adds a kind.
     pub fn job<J: Job>(&mut self) {
-        let kind = Kind { version: J::VERSION, timeout: J::TIMEOUT, backoff: J::BACKOFF, run: run::<J> };
+        let kind = Kind {
+            name: J::KIND,
+            queue: J::QUEUE,
+            version: J::VERSION,
+            timeout: J::TIMEOUT,
+            backoff: J::BACKOFF,
+            run: run::<J>,
+        };
         self.kinds.insert(J::KIND, kind);
     }
 
@@ -72,6 +83,11 @@ impl Registry {
         let mut names: Vec<_> = self.kinds.keys().copied().collect();
         names.sort_unstable();
         names
+    }
+
+    /// All kinds.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.values()
     }
 
     /// One kind.

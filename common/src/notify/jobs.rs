@@ -129,11 +129,7 @@ impl Delivery<'_> {
             }
             let held = self.lease.holds();
             let answer = match held {
-                true => {
-                    let answer = self.call(step, text).await;
-                    self.ctx.metrics.sent(provider, answer.name());
-                    answer
-                }
+                true => self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await,
                 false => Answer::retry("not called: the worker could not renew its lease"),
             };
             // another provider may still be called if its answer can come before the job's time is over
@@ -196,6 +192,9 @@ impl Delivery<'_> {
             Answer::Accepted { provider_id } => provider_id.clone(),
             _ => None,
         };
+        if state != State::Sending {
+            self.ctx.metrics.delivered(&self.opened.kind, &self.opened.channel, state);
+        }
         let end = Closed {
             delivery_id: self.opened.delivery_id,
             created_at: self.opened.created_at,
