@@ -127,6 +127,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     let address = (config.http.listen.unwrap_or(everywhere), config.http.port);
     let ctx = Context::build(config)?;
+    let traces = telemetry::trace::start(&ctx.config.log, "keryu-api", &ctx.metrics)?;
     tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
     tokio::spawn(session::follow_keys(ctx.clone()));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -142,5 +143,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(|| Identifier::parse("+254712345678", None).is_ok());
     let server = poem::Server::new(TcpListener::bind(address)).idle_timeout(IDLE);
     server.run_with_graceful_shutdown(app(ctx)?, stop, Some(DRAIN)).await?;
+    traces.stop().await;
     Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use keryu_common::config::{Config, Source};
 use keryu_common::job::Queue;
+use keryu_common::user::Channel;
 use keryu_common::{Context, telemetry};
 use keryu_worker::command::deliveries::Deliveries;
 use keryu_worker::command::enqueue::Enqueue;
@@ -122,7 +123,11 @@ fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
+    let traces = telemetry::trace::start(&ctx.config.log, "keryu-worker", &ctx.metrics)?;
     let metrics = ctx.metrics.register(Metrics::new);
+    ctx.metrics.expect_deliveries();
+    let providers = [Channel::Sms, Channel::Email].into_iter().flat_map(|channel| ctx.notify.names(channel));
+    ctx.metrics.expect_providers(providers);
     let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");
@@ -132,6 +137,7 @@ async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
     terminated().await?;
     tracing::info!("stopping: running jobs may finish");
     worker.stop().await;
+    traces.stop().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::{Claimed, NewJob};
-use keryu_common::job::{Backoff, Job, Lease, Terms, Verdict};
+use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, unused};
 use keryu_common::{Context, job, notify, retention, session};
@@ -51,6 +51,10 @@ pub struct Registry {
 /// How one kind is run.
 #[derive(Clone, Copy)]
 pub struct Kind {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its jobs wait.
+    pub queue: Queue,
     version: i16,
     timeout: Duration,
     /// The waits between attempts.
@@ -63,6 +67,8 @@ impl Registry {
     /// Adds a kind.
     pub fn job<J: Job>(&mut self) {
         let kind = Kind {
+            name: J::KIND,
+            queue: J::QUEUE,
             version: J::VERSION,
             timeout: J::TIMEOUT,
             backoff: J::BACKOFF,
@@ -97,12 +103,22 @@ impl Registry {
         names
     }
 
+    /// All kinds.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.values()
+    }
+
+    /// One kind.
+    pub fn find(&self, name: &str) -> Option<&Kind> {
+        self.kinds.get(name)
+    }
+
     /// The kind of a job; or why this build cannot run it: a newer one may.
     ///
     /// # Errors
     /// The reason, for a person.
-    pub fn find(&self, claimed: &Claimed) -> Result<&Kind, String> {
-        let Some(kind) = self.kinds.get(claimed.kind.as_str()) else {
+    pub fn of(&self, claimed: &Claimed) -> Result<&Kind, String> {
+        let Some(kind) = self.find(&claimed.kind) else {
             return Err(format!("no handler for the kind {}", claimed.kind));
         };
         if claimed.version > kind.version {
@@ -128,7 +144,7 @@ impl Kind {
     }
 
     /// Runs one attempt to its verdict, whatever the handler does: a panic and a timeout are failed
-    /// attempts, an unknown version a dead letter.
+    /// attempts.
     pub async fn attempt(&self, ctx: &Context, lease: &Lease, claimed: Claimed) -> Verdict {
         let work = AssertUnwindSafe((self.run)(ctx, lease, claimed.payload)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {

@@ -47,7 +47,7 @@ async fn answers(ping: impl Future<Output = bool>) -> bool {
 
 /// The metrics of this process, as Prometheus reads them.
 #[handler]
-pub fn metrics(state: Data<&State>) -> Response {
-    let text = state.ctx.metrics.render(&state.ctx.db);
+pub async fn metrics(state: Data<&State>) -> Response {
+    let text = telemetry::scrape(&state.ctx).await;
     Response::builder().content_type(telemetry::MEDIA_TYPE).body(text)
 }

@@ -179,6 +179,17 @@ pub enum Bucket {
 }
 
 impl Bucket {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Anonymous,
+        Self::Receipts,
+        Self::Documents,
+        Self::Health,
+        Self::Refresh,
+        Self::Jwks,
+        Self::Webhooks,
+    ];
+
     /// As counters, header fields and metrics say it.
     pub fn name(self) -> &'static str {
         match self {
@@ -217,6 +228,7 @@ impl Limiter {
     pub fn open(config: &Config, redis_url: &str, prefix: &str, metrics: Metrics) -> Result<Self> {
         let shared = Shared::open(redis_url, format!("{prefix}:limit"))?;
         let script = Script::new(TAKE);
+        metrics.expect_buckets(Bucket::ALL.map(Bucket::name));
         Ok(Self { config: config.clone(), shared, script, local: Local::default(), metrics })
     }
 

@@ -137,9 +137,7 @@ impl Delivery<'_> {
             let answer = match held {
                 true => match pace::failover(self.ctx, step, provider).await {
                     None => {
-                        let answer = self.call(step, text).await;
-                        self.ctx.metrics.sent(provider, answer.name());
-                        answer
+                        self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await
                     }
                     Some(over) => over,
                 },
@@ -205,6 +203,9 @@ impl Delivery<'_> {
             Answer::Accepted { provider_id } => provider_id.clone(),
             _ => None,
         };
+        if state != State::Sending {
+            self.ctx.metrics.delivered(&self.opened.kind, &self.opened.channel, state);
+        }
         let end = Closed {
             delivery_id: self.opened.delivery_id,
             created_at: self.opened.created_at,
