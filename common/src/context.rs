@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{database, ip_block, job, notify, session};
+use crate::{crm, database, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Parts {
     pub renewals: session::Renewals,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
+    /// Systems that keep a copy of people's data.
+    pub crm: crm::Links,
 }
 
 impl std::ops::Deref for Context {
@@ -82,6 +84,7 @@ impl Context {
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
         let keys = session::Keys::default();
+        let crm = crm::Links::open(&config.crm)?;
         Ok(Self(Arc::new(Parts {
             db,
             config,
@@ -97,6 +100,7 @@ impl Context {
             present,
             renewals,
             notify,
+            crm,
         })))
     }
 
