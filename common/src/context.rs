@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{database, desk, ip_block, job, notify, session};
+use crate::{crm, database, desk, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Parts {
     pub notify: notify::Courier,
     /// Whose turn it is to call a provider that has a rate.
     pub turns: desk::rate::Turns,
+    /// Systems that keep a copy of people's data.
+    pub crm: crm::Links,
 }
 
 impl std::ops::Deref for Context {
@@ -88,6 +90,7 @@ impl Context {
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
         let keys = session::Keys::default();
         let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
+        let crm = crm::Links::open(&config.crm)?;
         Ok(Self(Arc::new(Parts {
             db,
             config,
@@ -105,6 +108,7 @@ impl Context {
             renewals,
             notify,
             turns,
+            crm,
         })))
     }
 

@@ -12,13 +12,14 @@ use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, unused};
-use keryu_common::{Context, job, notify, retention, session};
+use keryu_common::{Context, crm, job, notify, retention, session};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
     let mut all = Registry::default();
     all.job::<notify::DeliverMessage>();
     all.job::<notify::DeliverNotice>();
+    all.job::<crm::SyncUsers>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
     all.scheduled::<blank::CleanupPushTokens>("cleanup_push_tokens", "0 0 * * * *", CatchUp::One)
