@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{database, ip_block, job, notify, session};
+use crate::{activity, database, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Parts {
     pub present: session::Present,
     /// Where refreshes share a statement.
     pub renewals: session::Renewals,
+    /// Who called since it was last written down.
+    pub activity: activity::Activity,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
 }
@@ -96,6 +98,7 @@ impl Context {
             keys,
             present,
             renewals,
+            activity: activity::Activity::default(),
             notify,
         })))
     }

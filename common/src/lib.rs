@@ -3,6 +3,7 @@
 //! One module per slice (nouns, refusals, settings and verbs; SQL in its `store`; what happens
 //! later in its `jobs`), and the few things all slices stand on. Nothing here knows HTTP or apalis.
 
+pub mod activity;
 pub mod api_key;
 pub mod audit;
 pub mod auth;
@@ -22,6 +23,7 @@ pub mod limit;
 pub mod mask;
 pub mod notify;
 pub mod provider;
+pub mod reminder;
 pub mod retention;
 pub mod role;
 pub mod seal;

@@ -1,11 +1,13 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
 mod audit;
+pub mod completeness;
 mod config;
 mod create;
 pub mod edit;
 pub mod erase;
 pub mod identifier;
+pub mod inactive;
 mod record;
 mod status;
 mod store;

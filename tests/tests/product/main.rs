@@ -10,6 +10,7 @@
 
 mod support;
 
+mod activity;
 mod api_keys;
 mod blocks;
 mod budgets;
@@ -29,6 +30,7 @@ mod guards;
 mod guards_redis;
 mod guards_slots;
 mod idempotency;
+mod inactivity;
 mod input;
 mod ledger;
 mod limits;
@@ -45,6 +47,7 @@ mod processes;
 mod purposes;
 mod receipts;
 mod recovery;
+mod reminders;
 mod retention;
 mod roles;
 mod schedules;
