@@ -4,6 +4,7 @@
 pub mod account;
 pub mod api_key;
 pub mod auth;
+pub mod bulk;
 pub mod catalogue;
 pub mod delivery;
 pub mod dev;
@@ -44,7 +45,7 @@ fn operations() -> impl OpenApi {
         device::Devices,
         (verification::Verification, verification::ByHand),
         user::Users,
-        staff::Staff,
+        (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
         delivery::Deliveries,
         webhook::Webhooks,
@@ -67,6 +68,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         staff::NOTES,
+        bulk::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
         webhook::NOTES,

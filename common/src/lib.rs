@@ -8,6 +8,7 @@ pub mod api_key;
 pub mod audit;
 pub mod auth;
 pub mod batch;
+pub mod bulk;
 pub mod clock;
 pub mod config;
 pub mod context;

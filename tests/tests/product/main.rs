@@ -14,6 +14,7 @@ mod activity;
 mod api_keys;
 mod blocks;
 mod budgets;
+mod bulk;
 mod claims;
 mod classic;
 mod codes;
