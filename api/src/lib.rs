@@ -4,6 +4,7 @@
 pub mod account;
 pub mod api_key;
 pub mod auth;
+pub mod bulk;
 pub mod catalogue;
 pub mod delivery;
 pub mod delivery_desk;
@@ -48,7 +49,7 @@ fn operations() -> impl OpenApi {
         device::Devices,
         (verification::Verification, verification::ByHand),
         user::Users,
-        staff::Staff,
+        (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
         (delivery::Deliveries, delivery_desk::DeliveryDesk, job::Jobs, queue::Queues, schedule::Schedules),
         webhook::Webhooks,
@@ -71,6 +72,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         staff::NOTES,
+        bulk::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
         job::NOTES,

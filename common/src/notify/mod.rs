@@ -96,11 +96,17 @@ pub enum Message {
     AccountDeletionScheduled,
     /// Nobody has used the account for long, and when it becomes inactive.
     InactivityWarning,
+    /// The profile lacks something.
+    ProfileCompletionReminder,
+    /// A report that was asked for can be read.
+    ReportReady,
+    /// Words of the staff's own ([`Facts::said`]).
+    StaffMessage,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -115,6 +121,9 @@ impl Message {
         Self::AccountRestored,
         Self::AccountDeletionScheduled,
         Self::InactivityWarning,
+        Self::ProfileCompletionReminder,
+        Self::ReportReady,
+        Self::StaffMessage,
     ];
 
     /// As rows and template folders call it.
@@ -134,6 +143,9 @@ impl Message {
             Self::AccountRestored => "account_restored",
             Self::AccountDeletionScheduled => "account_deletion_scheduled",
             Self::InactivityWarning => "inactivity_warning",
+            Self::ProfileCompletionReminder => "profile_completion_reminder",
+            Self::ReportReady => "report_ready",
+            Self::StaffMessage => "staff_message",
         }
     }
 

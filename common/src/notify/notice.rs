@@ -23,6 +23,11 @@ use crate::user::Identifier;
 /// How long a notice is worth sending.
 const LIFE: TimeDelta = TimeDelta::hours(24);
 
+/// The longest subject of the staff's, in characters.
+pub const MOST_SUBJECT: usize = 100;
+/// The longest text of the staff's, in characters: a text message takes several parts for it.
+pub const MOST_TEXT: usize = 1_000;
+
 /// A notice.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -65,6 +70,12 @@ pub struct Facts {
     /// When something follows: an erasure, an end of use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<NaiveDate>,
+    /// One line of the staff's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What the staff wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// What was changed of an account.
@@ -135,6 +146,17 @@ impl Facts {
     /// When, and nothing of where: for what staff or a schedule did.
     pub fn at(at: DateTime<Utc>) -> Self {
         Self { at: Some(at), ..Self::default() }
+    }
+
+    /// The words of a [`Message::StaffMessage`]: a line of up to [`MOST_SUBJECT`] characters and a text of
+    /// up to [`MOST_TEXT`]; whoever takes them from outside refuses longer ones. Control characters become
+    /// spaces; the text keeps its line breaks.
+    pub fn said(subject: &str, text: &str) -> Self {
+        let clean = |words: &str, breaks: bool| -> String {
+            let keep = |c: char| if c.is_control() && !(breaks && c == '\n') { ' ' } else { c };
+            words.replace("\r\n", "\n").trim().chars().map(keep).collect()
+        };
+        Self { subject: Some(clean(subject, false)), text: Some(clean(text, true)), ..Self::default() }
     }
 
     /// None at all.
@@ -280,6 +302,8 @@ pub(super) fn samples() -> Vec<&'static Facts> {
             role: Some("dp_academics".to_owned()),
             username: Some("a".repeat(30)),
             date: NaiveDate::from_ymd_opt(2026, 1, 31),
+            subject: Some("s".repeat(MOST_SUBJECT)),
+            text: Some("Classes begin on Monday.\nBring your card & a \"pen\".".to_owned()),
             ..Facts::default()
         };
         let changes = Change::ALL.map(|what| Facts { what: Some(what), ..full.clone() });
@@ -335,6 +359,13 @@ mod tests {
         ] {
             assert_eq!(place(ip.parse().expect("address")), wanted);
         }
+    }
+
+    #[test]
+    fn what_staff_say_holds_no_control_characters() {
+        let said = Facts::said(" One\r\nBcc: all\u{7}", "One\r\ntwo\0\u{1b}[0m\n");
+        assert_eq!(said.subject.as_deref(), Some("One Bcc: all "));
+        assert_eq!(said.text.as_deref(), Some("One\ntwo  [0m"));
     }
 
     #[test]

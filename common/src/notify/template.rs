@@ -37,7 +37,7 @@ macro_rules! built_in {
     )};
 }
 
-const BUILT_IN: [(&str, &str); 112] = built_in![
+const BUILT_IN: [(&str, &str); 136] = built_in![
     "otp_code" / "en",
     "otp_code" / "fr",
     "account_exists" / "en",
@@ -66,6 +66,12 @@ const BUILT_IN: [(&str, &str); 112] = built_in![
     "account_deletion_scheduled" / "fr",
     "inactivity_warning" / "en",
     "inactivity_warning" / "fr",
+    "profile_completion_reminder" / "en",
+    "profile_completion_reminder" / "fr",
+    "report_ready" / "en",
+    "report_ready" / "fr",
+    "staff_message" / "en",
+    "staff_message" / "fr",
 ];
 
 /// What a text may speak of.
@@ -250,11 +256,12 @@ impl Templates {
         let hours = (minutes + 59) / 60;
         let at = told.at.map(|at| at.format("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
         let date = told.date.map(|date| date.to_string()).unwrap_or_default();
-        let notice::Facts { device, place, what, new, role, status, username, .. } = told;
+        let notice::Facts { device, place, what, new, role, status, username, subject, text, .. } = told;
         let what = what.map(notice::Change::name);
+        let (subject, text) = (subject.as_deref().unwrap_or_default(), text.as_deref().unwrap_or_default());
         self.0.environment.get_template(name)?.render(context! {
             name => product, code, minutes, hours, purpose, support, link,
-            at, date, device, place, what, new, role, status, username,
+            at, date, device, place, what, new, role, status, username, subject, text,
         })
     }
 }

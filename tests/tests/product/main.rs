@@ -10,9 +10,11 @@
 
 mod support;
 
+mod activity;
 mod api_keys;
 mod blocks;
 mod budgets;
+mod bulk;
 mod claims;
 mod classic;
 mod codes;
@@ -29,6 +31,7 @@ mod guards;
 mod guards_redis;
 mod guards_slots;
 mod idempotency;
+mod inactivity;
 mod input;
 mod ledger;
 mod limits;
@@ -46,6 +49,7 @@ mod processes;
 mod purposes;
 mod receipts;
 mod recovery;
+mod reminders;
 mod retention;
 mod roles;
 mod rolling;
