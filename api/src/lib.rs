@@ -12,6 +12,7 @@ pub mod document;
 pub mod edge;
 pub mod factor;
 pub mod ip_block;
+pub mod notification;
 pub mod operation;
 pub mod passkey;
 pub mod password;
@@ -46,7 +47,7 @@ fn operations() -> impl OpenApi {
         user::Users,
         staff::Staff,
         ip_block::IpBlocks,
-        delivery::Deliveries,
+        (delivery::Deliveries, notification::Notifications),
         webhook::Webhooks,
         role::Roles,
         api_key::ApiKeys,
@@ -69,6 +70,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         staff::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
+        notification::NOTES,
         webhook::NOTES,
         role::NOTES,
         api_key::NOTES,

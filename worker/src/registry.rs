@@ -17,6 +17,8 @@ pub fn registry() -> Registry {
     let mut all = Registry::default();
     all.job::<notify::DeliverMessage>();
     all.job::<notify::DeliverNotice>();
+    all.job::<notify::FallBackCode>();
+    all.job::<notify::FallBackNotice>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
     all.scheduled::<session::RotateSigningKeys>("rotate_signing_keys", "0 0 4 * * *", CatchUp::One);

@@ -5,6 +5,7 @@ pub mod authenticator;
 pub mod command;
 pub mod dump;
 pub mod engine;
+pub mod fcm;
 pub mod folder;
 pub mod gateway;
 pub mod kinds;
@@ -17,6 +18,7 @@ pub mod twilio;
 pub mod world;
 
 pub use engine::Engine;
+pub use fcm::Fcm;
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use mailserver::MailServer;
