@@ -2,8 +2,9 @@
 //! address too, once. Only notices, and codes for signing in and for a new password: any other code proves
 //! the very address it goes to.
 //!
-//! The job that looks at the deadline is asked for by the run that found no taker, or by the run after one
-//! that was cut short, under a key of the delivery's. A message that is taken at once costs nothing here,
+//! The job that looks at the deadline is asked for by the run that found no taker, by the run after one that
+//! was cut short, or by one that was sent away to wait for its turn beyond the deadline, under a key of the
+//! delivery's. A message that is taken at once costs nothing here,
 //! and a request for a code writes the same rows whoever has the identifier.
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::jobs::{DeliverMessage, DeliverNotice};
 use super::preference::Preferences;
-use super::store::{self, Late, NewDelivery, Opened};
+use super::store::{self, Late, NewDelivery, Opened, Waiting};
 use super::{Config, Message, Via, tell};
 use crate::auth::otp;
 use crate::context::Context;
@@ -78,6 +79,39 @@ fn patience(config: &Config, message: Message, purpose: Option<&str>) -> Option<
 
 /// Has a delivery looked at that was not taken: at its deadline, or now where it is `lost`.
 pub(super) async fn ask(ctx: &Context, lease: &Lease, opened: &Opened, lost: bool) -> Result<()> {
+    let waiting = Waiting {
+        delivery_id: opened.delivery_id,
+        created_at: opened.created_at,
+        kind: opened.kind.clone(),
+        channel: opened.channel.clone(),
+        purpose: opened.purpose.clone(),
+        user_id: opened.user_id,
+        fell_back_at: opened.fell_back_at,
+        expires_at: opened.expires_at,
+    };
+    ask_for(ctx, lease, &waiting, lost).await
+}
+
+/// Has a delivery looked at whose provider has no turn for it until `after`, if that is beyond its deadline.
+pub(super) async fn ask_beyond(
+    ctx: &Context,
+    lease: &Lease,
+    delivery_id: Uuid,
+    created_at: DateTime<Utc>,
+    after: Duration,
+) -> Result<()> {
+    let patience = ctx.config.notify.fallback_code.min(ctx.config.notify.fallback_notice);
+    let (turn, patience) = (TimeDelta::from_std(after), TimeDelta::from_std(patience));
+    if ctx.now() + turn.unwrap_or_default() < created_at + patience.unwrap_or_default() {
+        return Ok(());
+    }
+    match store::find_waiting(&ctx.db, delivery_id, created_at).await? {
+        Some(waiting) => ask_for(ctx, lease, &waiting, false).await,
+        None => Ok(()),
+    }
+}
+
+async fn ask_for(ctx: &Context, lease: &Lease, opened: &Waiting, lost: bool) -> Result<()> {
     let Some(message) = Message::named(&opened.kind) else { return Ok(()) };
     let patience = patience(&ctx.config.notify, message, opened.purpose.as_deref());
     let theirs = opened.user_id.is_some() && opened.channel != Via::Push.name();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::compose::{Text, compose};
+use super::pace;
 use super::store::{self, Closed, Opened};
 use super::template::{MailText, PushText};
 use super::{State, Via, fallback};
@@ -75,6 +76,14 @@ async fn deliver(
 ) -> Verdict {
     if !lease.holds() {
         return not_held();
+    }
+    match pace::turn(ctx, delivery_id, created_at).await {
+        Ok(None) => {}
+        Ok(Some((after, away))) => {
+            let asked = fallback::ask_beyond(ctx, lease, delivery_id, created_at, after).await;
+            return asked.map_or_else(Verdict::from, |()| away);
+        }
+        Err(error) => return error.into(),
     }
     let opened = match ctx.notify.take_up(delivery_id, created_at, ctx.now(), again).await {
         Ok(Some(opened)) => opened,
@@ -148,11 +157,10 @@ impl Delivery<'_> {
             }
             let held = self.lease.holds();
             let answer = match held {
-                true => {
-                    let answer = self.call(step, text).await;
-                    self.ctx.metrics.sent(provider, answer.name());
-                    answer
-                }
+                true => match pace::failover(self.ctx, step, provider).await {
+                    None => self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await,
+                    Some(over) => over,
+                },
                 false => Answer::retry("not called: the worker could not renew its lease"),
             };
             // another provider may still be called if its answer can come before the job's time is over
@@ -261,6 +269,9 @@ impl Delivery<'_> {
             Answer::Accepted { provider_id } => provider_id.clone(),
             _ => None,
         };
+        if state != State::Sending {
+            self.ctx.metrics.delivered(&self.opened.kind, &self.opened.channel, state);
+        }
         let end = Closed {
             delivery_id: self.opened.delivery_id,
             created_at: self.opened.created_at,

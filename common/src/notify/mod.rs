@@ -1,7 +1,7 @@
 //! Messages to people: which there are, how one is asked for, and what became of it. SQL in `store`,
 //! the sending in `jobs`, the second way in `fallback`, the texts in `compose` and `template`, settings in
 //! `config`. `tell` tells people of their account, by what they want (`preference`). `receipt`, `feed`,
-//! `inbox` and `view` are the ways to look at a delivery, `webhook` takes what providers report. No HTTP
+//! `inbox` and `desk` are the ways to look at a delivery, `webhook` takes what providers report. No HTTP
 //! server here.
 //!
 //! A code is derived when it is sent and when development looks at it, and never kept: rows and
@@ -10,18 +10,19 @@
 mod compose;
 pub mod config;
 pub mod courier;
+pub mod desk;
 pub mod fallback;
 pub mod feed;
 pub mod inbox;
 pub mod jobs;
 pub mod notice;
+mod pace;
 pub mod preference;
 pub mod receipt;
 pub mod store;
 mod tell;
 pub mod template;
 mod via;
-pub mod view;
 pub mod webhook;
 
 use std::fmt;

@@ -267,3 +267,24 @@ async fn over_the_budget_of_text_messages_a_code_goes_by_mail() {
     assert!(gateway.received().is_empty());
     product.assert_nothing_left().await;
 }
+
+#[tokio::test]
+async fn what_waits_for_its_turn_beyond_the_deadline_has_its_second_way() {
+    let gateway = Gateway::start().await;
+    let mut settings = gateway.settings();
+    settings.push(("PROVIDER_RATES", "http=0.001"));
+    let product = Product::with(&settings).await;
+    both(&product).await;
+    for n in 0..10 {
+        product.ask(&format!("+2547123456{n:02}"), "register").await;
+    }
+    product.drain().await;
+    product.ask(PHONE, "login").await;
+    product.drain().await;
+    after(&product, 59).await;
+    assert!(mailed(&product).await.is_empty());
+    after(&product, 1).await;
+    product.drain().await;
+    assert_eq!(mailed(&product).await.len(), 1);
+    assert!(gateway.accepted_for(PHONE).is_empty());
+}

@@ -293,3 +293,42 @@ pub async fn list_own(
     .fetch_all(db)
     .await
 }
+
+/// A delivery that waits, as far as its fallback goes.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Which.
+    pub delivery_id: Uuid,
+    /// Its partition.
+    pub created_at: DateTime<Utc>,
+    /// `otp_code`, ...
+    pub kind: String,
+    /// `sms`, `email` or `push`.
+    pub channel: String,
+    /// What the code is for.
+    pub purpose: Option<String>,
+    /// Whose account it concerns.
+    pub user_id: Option<Uuid>,
+    /// When another channel was tried in its place.
+    pub fell_back_at: Option<DateTime<Utc>>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A delivery that waits for a worker or for its next try.
+pub async fn find_waiting(
+    db: impl PgExecutor<'_>,
+    delivery_id: Uuid,
+    created_at: DateTime<Utc>,
+) -> Sql<Option<Waiting>> {
+    sqlx::query_as!(
+        Waiting,
+        "SELECT delivery_id, created_at, kind, channel, purpose, user_id, fell_back_at, expires_at
+         FROM deliveries
+         WHERE delivery_id = $1 AND created_at = $2 AND sends AND state IN ('queued', 'unknown')",
+        delivery_id,
+        created_at,
+    )
+    .fetch_optional(db)
+    .await
+}
