@@ -15,6 +15,7 @@ pub mod edge;
 pub mod factor;
 pub mod ip_block;
 pub mod job;
+pub mod notification;
 pub mod operation;
 pub mod passkey;
 pub mod password;
@@ -51,7 +52,13 @@ fn operations() -> impl OpenApi {
         user::Users,
         (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
-        (delivery::Deliveries, delivery_desk::DeliveryDesk, job::Jobs, queue::Queues, schedule::Schedules),
+        (
+            (delivery::Deliveries, notification::Notifications),
+            delivery_desk::DeliveryDesk,
+            job::Jobs,
+            queue::Queues,
+            schedule::Schedules,
+        ),
         webhook::Webhooks,
         role::Roles,
         api_key::ApiKeys,
@@ -75,6 +82,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         bulk::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
+        notification::NOTES,
         job::NOTES,
         queue::NOTES,
         schedule::NOTES,

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod crm;
+pub mod cursor;
 pub mod database;
 pub mod desk;
 pub mod device;

@@ -19,6 +19,8 @@ pub fn registry() -> Registry {
     let mut all = Registry::default();
     all.job::<notify::DeliverMessage>();
     all.job::<notify::DeliverNotice>();
+    all.job::<notify::FallBackCode>();
+    all.job::<notify::FallBackNotice>();
     all.job::<crm::SyncUsers>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);

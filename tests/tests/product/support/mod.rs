@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod command;
 pub mod dump;
 pub mod engine;
+pub mod fcm;
 pub mod folder;
 pub mod gateway;
 pub mod kinds;
@@ -18,6 +19,7 @@ pub mod twilio;
 pub mod world;
 
 pub use engine::Engine;
+pub use fcm::Fcm;
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use mailserver::MailServer;
