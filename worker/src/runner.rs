@@ -71,6 +71,8 @@ struct Finished {
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the rest of a message may wait here for a slot.
 const HOARD: Duration = Duration::from_millis(250);
+/// How old a job is that waits in vain for a build that can run it. Less: a rolling deploy may bring one.
+const FOREIGN: Duration = Duration::from_secs(3600);
 /// The most rows one finishing statement takes.
 const MOST_FINISHED: usize = 500;
 
@@ -274,8 +276,8 @@ impl Runner {
         let started = ctx.now();
         let lease = Lease::new(&claimed, self.queue, holds.clone(), taken);
         let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
-        let kind = registry.find(&kind_name);
-        let job = metrics.job(self.queue, kind.map_or(UNKNOWN, |kind| kind.name));
+        let kind = registry.of(&claimed);
+        let job = metrics.job(self.queue, kind.as_ref().map_or(UNKNOWN, |kind| kind.name));
         job.started((started - run_at.max(created_at)).to_std().unwrap_or_default());
         let trace = lease.traceparent.as_deref();
         let span = Span::job(job.kind, self.queue, lease.job_id, lease.attempt, trace);
@@ -283,8 +285,11 @@ impl Runner {
             _ if claimed.expires_at.is_some_and(|at| at <= started) => {
                 (Verdict::GiveUp("expired before it could run".to_owned()), None)
             }
-            Some(kind) => (span.around(kind.attempt(ctx, &lease, claimed)).await, Some(kind.backoff)),
-            None => (Verdict::GiveUp(format!("no handler for the kind {kind_name}")), None),
+            Ok(kind) => (span.around(kind.attempt(ctx, &lease, claimed)).await, Some(kind.backoff)),
+            Err(reason) if (started - created_at).to_std().is_ok_and(|age| age > FOREIGN) => {
+                (Verdict::GiveUp(reason), None)
+            }
+            Err(reason) => (Verdict::Snooze { after: self.queue.foreign_pause(), reason }, None),
         };
         let took = (ctx.now() - started).to_std().unwrap_or_default();
         let outcome = Outcome::of(&verdict, lease.is_last());

@@ -3,6 +3,7 @@
 //! [`Answer`] goes out, and no reason in it holds the text, the code or the recipient.
 
 pub mod breach;
+pub mod crm;
 pub mod fake;
 #[cfg(test)]
 pub(crate) mod fake_http;

@@ -48,6 +48,7 @@ mod receipts;
 mod recovery;
 mod retention;
 mod roles;
+mod rolling;
 mod schedules;
 mod secrecy;
 mod sessions;
