@@ -127,7 +127,7 @@ async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
     let metrics = ctx.metrics.register(Metrics::new);
     ctx.metrics.expect_deliveries();
     let providers = [Channel::Sms, Channel::Email].into_iter().flat_map(|channel| ctx.notify.names(channel));
-    ctx.metrics.expect_providers(providers);
+    ctx.metrics.expect_providers(providers.chain(ctx.crm.names()));
     let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");

@@ -165,8 +165,7 @@ impl Run<'_> {
         // first: an address that somebody has now may still be theirs over there
         for one in gone {
             let now = self.call()?;
-            let answer = self.provider.erase(one.0, one.1, now).await;
-            let fates = match self.said(answer)? {
+            let fates = match self.ask(self.provider.erase(one.0, one.1, now)).await? {
                 Taking::Taken(fates) => fates,
                 Taking::Refused { fate, .. } => vec![(one.0, fate)],
             };
@@ -182,8 +181,7 @@ impl Run<'_> {
         let mut parts = vec![people];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
             let now = self.call()?;
-            let answer = self.provider.tell(part, now).await;
-            match (self.said(answer)?, part) {
+            match (self.ask(self.provider.tell(part, now)).await?, part) {
                 (Taking::Taken(fates), _) => self.write_down(&numbers(part), fates, tries).await?,
                 (Taking::Refused { fate, certain }, [one]) => {
                     if !certain && let Fate::Refused(reason) = &fate {
@@ -214,14 +212,14 @@ impl Run<'_> {
         if self.lease.holds() { Ok(self.ctx.now()) } else { Err(Stop::NotHeld) }
     }
 
-    fn said(&self, answer: Result<Taking, Setback>) -> Result<Taking, Stop> {
-        let name = match &answer {
+    /// A call: counted, timed and part of the trace.
+    async fn ask(&self, call: impl Future<Output = Result<Taking, Setback>>) -> Result<Taking, Stop> {
+        let outcome = |answer: &Result<Taking, Setback>| match answer {
             Ok(Taking::Taken(_)) => "accepted",
             Ok(Taking::Refused { .. }) => "give_up",
             Err(setback) => setback.name(),
         };
-        self.ctx.metrics.sent(self.name, name);
-        answer.map_err(Stop::Target)
+        self.ctx.metrics.called(self.name, outcome, call).await.map_err(Stop::Target)
     }
 
     /// After a call that was answered: who was taken is struck off, who was not waits or is set aside.

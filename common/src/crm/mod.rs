@@ -55,6 +55,11 @@ impl Links {
         Ok(Self(all))
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|one| one.name())
+    }
+
     /// One of them.
     pub fn find(&self, name: &str) -> Option<&dyn CrmProvider> {
         self.0.iter().find(|one| one.name() == name).map(AsRef::as_ref)
