@@ -17,6 +17,7 @@ pub mod operation;
 pub mod passkey;
 pub mod password;
 pub mod register;
+pub mod report;
 pub mod role;
 pub mod session;
 pub mod staff;
@@ -44,7 +45,7 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        user::Users,
+        (user::Users, report::Reports),
         (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
         delivery::Deliveries,
@@ -67,6 +68,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         device::NOTES,
         verification::NOTES,
         user::NOTES,
+        report::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,

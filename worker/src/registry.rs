@@ -10,7 +10,7 @@ use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::Claimed;
 use keryu_common::job::{Backoff, Job, Lease, Verdict};
 use keryu_common::user::{erase, inactive, unused};
-use keryu_common::{Context, activity, bulk, job, notify, reminder, retention, session};
+use keryu_common::{Context, activity, bulk, job, notify, reminder, report, retention, session};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
@@ -26,6 +26,7 @@ pub fn registry() -> Registry {
     all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One);
     all.job::<reminder::RemindProfiles>();
     all.job::<bulk::RunAction>();
+    all.job::<report::BuildReport>();
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One);
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One);
     all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One);

@@ -49,6 +49,7 @@ mod purposes;
 mod receipts;
 mod recovery;
 mod reminders;
+mod reports;
 mod retention;
 mod roles;
 mod schedules;
