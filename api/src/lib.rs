@@ -21,6 +21,7 @@ pub mod passkey;
 pub mod password;
 pub mod queue;
 pub mod register;
+pub mod report;
 pub mod role;
 pub mod schedule;
 pub mod session;
@@ -49,7 +50,7 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        user::Users,
+        (user::Users, report::Reports),
         (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
         (
@@ -78,6 +79,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         device::NOTES,
         verification::NOTES,
         user::NOTES,
+        report::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,

@@ -28,6 +28,7 @@ pub mod mask;
 pub mod notify;
 pub mod provider;
 pub mod reminder;
+pub mod report;
 pub mod retention;
 pub mod role;
 pub mod seal;

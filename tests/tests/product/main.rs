@@ -53,6 +53,7 @@ mod push;
 mod receipts;
 mod recovery;
 mod reminders;
+mod reports;
 mod retention;
 mod roles;
 mod rolling;
