@@ -17,6 +17,7 @@ mod claims;
 mod classic;
 mod codes;
 mod commands;
+mod crm;
 mod devices;
 mod edges;
 mod engine;

@@ -3,6 +3,7 @@
 
 pub mod authenticator;
 pub mod command;
+pub mod crm;
 pub mod dump;
 pub mod engine;
 pub mod folder;
@@ -16,6 +17,7 @@ pub mod totp;
 pub mod twilio;
 pub mod world;
 
+pub use crm::Crm;
 pub use engine::Engine;
 pub use folder::Folder;
 pub use gateway::Gateway;
