@@ -6,7 +6,7 @@ use keryu_common::auth::{classic, otp, password, sign_in, token, verify};
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
-use keryu_common::{api_key, device, idempotency, ip_block, limit, notify, role, session, user};
+use keryu_common::{api_key, desk, device, idempotency, ip_block, limit, notify, role, session, user};
 
 use crate::edge::problem;
 
@@ -31,6 +31,7 @@ pub fn codes() -> Vec<Code> {
         .chain(user::CODES)
         .chain(ip_block::CODES)
         .chain(notify::CODES)
+        .chain(desk::CODES)
         .chain(factor::CODES)
         .chain(passkey::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();

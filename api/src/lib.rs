@@ -6,17 +6,21 @@ pub mod api_key;
 pub mod auth;
 pub mod catalogue;
 pub mod delivery;
+pub mod delivery_desk;
 pub mod dev;
 pub mod device;
 pub mod document;
 pub mod edge;
 pub mod factor;
 pub mod ip_block;
+pub mod job;
 pub mod operation;
 pub mod passkey;
 pub mod password;
+pub mod queue;
 pub mod register;
 pub mod role;
+pub mod schedule;
 pub mod session;
 pub mod staff;
 pub mod user;
@@ -46,7 +50,7 @@ fn operations() -> impl OpenApi {
         user::Users,
         staff::Staff,
         ip_block::IpBlocks,
-        delivery::Deliveries,
+        (delivery::Deliveries, delivery_desk::DeliveryDesk, job::Jobs, queue::Queues, schedule::Schedules),
         webhook::Webhooks,
         role::Roles,
         api_key::ApiKeys,
@@ -69,6 +73,10 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         staff::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
+        job::NOTES,
+        queue::NOTES,
+        schedule::NOTES,
+        delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
         api_key::NOTES,

@@ -12,6 +12,7 @@ pub mod config;
 pub mod context;
 pub mod crm;
 pub mod database;
+pub mod desk;
 pub mod device;
 pub mod error;
 pub mod factor;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::compose::{Text, compose};
+use super::pace;
 use super::store::{self, Closed, Opened};
 use super::template::MailText;
 use crate::context::Context;
@@ -76,6 +77,11 @@ async fn deliver(
     if !lease.holds() {
         return not_held();
     }
+    match pace::turn(ctx, delivery_id, created_at).await {
+        Ok(None) => {}
+        Ok(Some(away)) => return away,
+        Err(error) => return error.into(),
+    }
     let opened = match ctx.notify.take_up(delivery_id, created_at, ctx.now(), again).await {
         Ok(Some(opened)) if opened.state == State::Sending.name() => opened,
         Ok(_) => return Verdict::Done,
@@ -129,11 +135,12 @@ impl Delivery<'_> {
             }
             let held = self.lease.holds();
             let answer = match held {
-                true => {
-                    let answer = self.call(step, text).await;
-                    self.ctx.metrics.sent(provider, answer.name());
-                    answer
-                }
+                true => match pace::failover(self.ctx, step, provider).await {
+                    None => {
+                        self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await
+                    }
+                    Some(over) => over,
+                },
                 false => Answer::retry("not called: the worker could not renew its lease"),
             };
             // another provider may still be called if its answer can come before the job's time is over
@@ -196,6 +203,9 @@ impl Delivery<'_> {
             Answer::Accepted { provider_id } => provider_id.clone(),
             _ => None,
         };
+        if state != State::Sending {
+            self.ctx.metrics.delivered(&self.opened.kind, &self.opened.channel, state);
+        }
         let end = Closed {
             delivery_id: self.opened.delivery_id,
             created_at: self.opened.created_at,

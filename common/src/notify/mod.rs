@@ -1,5 +1,5 @@
 //! Messages to people: which there are, how one is asked for, and what became of it. SQL in `store`,
-//! the sending in `jobs`, the texts in `compose` and `template`, settings in `config`; `receipt`, `inbox` and `view` are
+//! the sending in `jobs`, the texts in `compose` and `template`, settings in `config`; `receipt`, `inbox` and `desk` are
 //! the three ways to look at a delivery, `webhook` takes what providers report. No HTTP server here.
 //!
 //! A code is derived when it is sent and when development looks at it, and never kept: rows and
@@ -8,13 +8,14 @@
 mod compose;
 pub mod config;
 pub mod courier;
+pub mod desk;
 pub mod inbox;
 pub mod jobs;
 pub mod notice;
+mod pace;
 pub mod receipt;
 pub mod store;
 pub mod template;
-pub mod view;
 pub mod webhook;
 
 use std::fmt;

@@ -142,9 +142,9 @@ async fn a_notice_that_may_have_arrived_is_held_and_staff_may_send_it_again() {
     product.drain().await;
     assert_eq!(gateway.received().len(), 1, "not sent twice by itself");
     let id = delivery_id(&product).await;
-    let shown = notify::view::show(&product.ctx.db, product.ctx.now(), id).await.expect("shown");
+    let shown = product.shown(id).await;
     assert!(shown.next_step.starts_with("Held"), "{}", shown.next_step);
-    notify::view::resend(&product.ctx, id).await.expect("resend");
+    product.resend(id).await.expect("resend");
     product.drain().await;
     assert_eq!(delivery(&product).await.0, "accepted");
     assert_eq!(gateway.accepted_for(PHONE).len(), 1);
