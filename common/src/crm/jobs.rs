@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::store::{self, Missed, Open, Target};
 use super::{TARGETS, ask, contact};
 use crate::context::Context;
+use crate::desk::rate::Turn;
 use crate::error::Result;
 use crate::job::{Backoff, Job, Lease, Queue, Verdict};
 use crate::provider::crm::{BATCH, Contact, CrmProvider, Fate, Setback, Taking};
@@ -95,10 +96,16 @@ struct Run<'a> {
 enum Stop {
     /// The target as a whole.
     Target(Setback),
-    /// Somebody else may have the job soon: they shall call.
-    NotHeld,
+    /// Not now: somebody else may have the job soon, or the rate of the target is used up.
+    Later(Duration, String),
     /// Of ours.
     Error(crate::Error),
+}
+
+impl From<crate::Error> for Stop {
+    fn from(error: crate::Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 impl From<sqlx::Error> for Stop {
@@ -131,10 +138,7 @@ impl Run<'_> {
             match self.batch(open).await {
                 Ok(()) => {}
                 Err(Stop::Target(setback)) => return self.held(setback, &target).await,
-                Err(Stop::NotHeld) => {
-                    let reason = "the worker could not renew its lease".to_owned();
-                    return Ok(Verdict::Snooze { after: Duration::from_secs(1), reason });
-                }
+                Err(Stop::Later(after, reason)) => return Ok(Verdict::Snooze { after, reason }),
                 Err(Stop::Error(error)) => return Err(error),
             }
         }
@@ -164,9 +168,8 @@ impl Run<'_> {
         }
         // first: an address that somebody has now may still be theirs over there
         for one in gone {
-            let now = self.call()?;
-            let answer = self.provider.erase(one.0, one.1, now).await;
-            let fates = match self.said(answer)? {
+            let now = self.turn().await?;
+            let fates = match self.call(self.provider.erase(one.0, one.1, now)).await? {
                 Taking::Taken(fates) => fates,
                 Taking::Refused { fate, .. } => vec![(one.0, fate)],
             };
@@ -181,9 +184,8 @@ impl Run<'_> {
         let mut doubtful: Option<String> = None;
         let mut parts = vec![people];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-            let now = self.call()?;
-            let answer = self.provider.tell(part, now).await;
-            match (self.said(answer)?, part) {
+            let now = self.turn().await?;
+            match (self.call(self.provider.tell(part, now)).await?, part) {
                 (Taking::Taken(fates), _) => self.write_down(&numbers(part), fates, tries).await?,
                 (Taking::Refused { fate, certain }, [one]) => {
                     if !certain && let Fate::Refused(reason) = &fate {
@@ -209,19 +211,29 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Before a call: whether it may be made, and when it is.
-    fn call(&self) -> Result<DateTime<Utc>, Stop> {
-        if self.lease.holds() { Ok(self.ctx.now()) } else { Err(Stop::NotHeld) }
+    /// Waits for the turn of the next call, and tells when that is.
+    async fn turn(&self) -> Result<DateTime<Utc>, Stop> {
+        match self.ctx.turns.of(self.ctx, self.name).await? {
+            Turn::In(wait) => tokio::time::sleep(wait).await,
+            Turn::Away(after) => {
+                return Err(Stop::Later(after, format!("over the rate of {}: it waits its turn", self.name)));
+            }
+        }
+        match self.lease.holds() {
+            true => Ok(self.ctx.now()),
+            false => {
+                Err(Stop::Later(Duration::from_secs(1), "the worker could not renew its lease".to_owned()))
+            }
+        }
     }
 
-    fn said(&self, answer: Result<Taking, Setback>) -> Result<Taking, Stop> {
-        let name = match &answer {
+    async fn call(&self, call: impl Future<Output = Result<Taking, Setback>>) -> Result<Taking, Stop> {
+        let outcome = |answer: &Result<Taking, Setback>| match answer {
             Ok(Taking::Taken(_)) => "accepted",
             Ok(Taking::Refused { .. }) => "give_up",
             Err(setback) => setback.name(),
         };
-        self.ctx.metrics.sent(self.name, name);
-        answer.map_err(Stop::Target)
+        self.ctx.metrics.called(self.name, outcome, call).await.map_err(Stop::Target)
     }
 
     /// After a call that was answered: who was taken is struck off, who was not waits or is set aside.

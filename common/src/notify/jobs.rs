@@ -136,9 +136,7 @@ impl Delivery<'_> {
             let held = self.lease.holds();
             let answer = match held {
                 true => match pace::failover(self.ctx, step, provider).await {
-                    None => {
-                        self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await
-                    }
+                    None => self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await,
                     Some(over) => over,
                 },
                 false => Answer::retry("not called: the worker could not renew its lease"),

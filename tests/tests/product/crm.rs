@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use keryu_common::crm;
+use keryu_common::crm::desk::{self, State};
+use keryu_common::desk::Hand;
 use keryu_common::job::Terms;
 use keryu_common::user::erase::EraseDue;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::support::crm::{Act, NAMED, NAMELESS};
+use super::support::crm::Act;
 use super::support::{Crm, Engine, Product};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const OPEN: &str = "SELECT count(*) FROM crm_changes WHERE set_aside_at IS NULL";
-const ASIDE: &str = "SELECT count(*) FROM crm_changes WHERE set_aside_at IS NOT NULL";
-const JOBS: &str = "SELECT count(*) FROM jobs WHERE kind = 'crm.sync_users'";
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+pub const OPEN: &str = "SELECT count(*) FROM crm_changes WHERE set_aside_at IS NULL";
+pub const ASIDE: &str = "SELECT count(*) FROM crm_changes WHERE set_aside_at IS NOT NULL";
+pub const JOBS: &str = "SELECT count(*) FROM jobs WHERE kind = 'crm.sync_users'";
 
 /// The product with these systems switched on and told of everybody.
-async fn linked(settings: &[(&str, &str)]) -> Product {
+pub async fn linked(settings: &[(&str, &str)]) -> Product {
     let product =
         Product::with(&[&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("CRM_TIMEOUT", "3s")], settings].concat())
             .await;
@@ -36,7 +38,7 @@ async fn next(product: &Product) -> Option<Duration> {
 }
 
 /// Runs what is due, and waits for what will be, until nothing waits any more.
-async fn settle(product: &Product) {
+pub async fn settle(product: &Product) {
     for _ in 0..200 {
         product.drain().await;
         match next(product).await {
@@ -53,7 +55,7 @@ async fn settle(product: &Product) {
 }
 
 /// Somebody who has proved this address, made and changed by hand: many at a time.
-async fn people(product: &Product, from: i32, to: i32, last_name: &str) {
+pub async fn people(product: &Product, from: i32, to: i32, last_name: &str) {
     let sql = "INSERT INTO users (user_id, username, username_skeleton, email, email_verified_at, last_name, created_at, updated_at)
                SELECT md5(n::text)::uuid, 'p' || n, 'p' || n, 'p' || n || '@example.org', $4, $3, $4, $4
                FROM generate_series($1, $2) n";
@@ -61,12 +63,13 @@ async fn people(product: &Product, from: i32, to: i32, last_name: &str) {
     done.execute(&product.world.db).await.expect("people");
 }
 
-async fn run(product: &Product, sql: &'static str) {
+pub async fn run(product: &Product, sql: &'static str) {
     product.world.execute(sql).await;
 }
 
-async fn state(product: &Product, target: &str) -> crm::State {
-    let all = crm::show(&product.ctx).await.expect("states");
+pub async fn state(product: &Product, target: &str) -> State {
+    let all =
+        desk::show(&product.ctx, Hand { client: &product.operator(), person: None }).await.expect("states");
     all.into_iter().find(|state| state.target.target == target).expect("a target")
 }
 
@@ -134,7 +137,7 @@ async fn without_a_target_nothing_is_written() {
 async fn every_verb_that_changes_somebody_is_told_of_and_a_sign_in_is_not() {
     let (hubspot, hook) = (Crm::start().await, Crm::start().await);
     let product = linked(&[hubspot.hubspot(), hook.webhook()].concat()).await;
-    let boss = product.register("boss@example.org", "the.boss").await;
+    product.register("boss@example.org", "the.boss").await;
     run(&product, "UPDATE users SET is_superuser = true").await;
     let ada = product.register("ada@example.org", "ada").await;
     let id = &ada["user_id"];
@@ -157,7 +160,7 @@ async fn every_verb_that_changes_somebody_is_told_of_and_a_sign_in_is_not() {
     assert_eq!(told("verification_status").await, "both_verified");
     let calls = hook.calls() + hubspot.calls();
     product.advance(Duration::from_secs(61));
-    let ada = product.login("ada@example.org").await;
+    product.login("ada@example.org").await;
     assert_eq!(
         (product.world.count(OPEN).await, product.world.count(JOBS).await),
         (0, 0),
@@ -165,19 +168,19 @@ async fn every_verb_that_changes_somebody_is_told_of_and_a_sign_in_is_not() {
     );
     assert_eq!(hook.calls() + hubspot.calls(), calls);
     product.advance(Duration::from_secs(61));
-    let boss_again = product.login("boss@example.org").await;
+    let boss = product.login("boss@example.org").await;
     let role = format!("{path}/role");
-    let (status, given) = product.call(Method::PUT, &role, &json!({ "role": "trainer" }), &boss_again).await;
+    let (status, given) = product.call(Method::PUT, &role, &json!({ "role": "trainer" }), &boss).await;
     assert_eq!(status, 200, "{given}");
     assert_eq!(told("role").await, "trainer");
     let change = json!({ "status": "suspended", "reason": "asked for" });
-    assert_eq!(product.call(Method::POST, &staff("status"), &change, &boss_again).await.0, 200);
+    assert_eq!(product.call(Method::POST, &staff("status"), &change, &boss).await.0, 200);
     assert_eq!(told("status").await, "suspended");
     let change = json!({ "status": "active", "reason": "asked for" });
-    assert_eq!(product.call(Method::POST, &staff("status"), &change, &boss_again).await.0, 200);
+    assert_eq!(product.call(Method::POST, &staff("status"), &change, &boss).await.0, 200);
     assert_eq!(told("status").await, "active");
     let new = json!({ "username": "grace", "email": "grace@example.org" });
-    let (status, grace) = product.call(Method::POST, "/api/users", &new, &boss_again).await;
+    let (status, grace) = product.call(Method::POST, "/api/users", &new, &boss).await;
     assert_eq!(status, 201, "{grace}");
     settle(&product).await;
     let by_id = |crm: &Crm, field: &str, value: &str| {
@@ -189,24 +192,18 @@ async fn every_verb_that_changes_somebody_is_told_of_and_a_sign_in_is_not() {
     let grace = by_id(&hook, "username", "grace")["keryu_id"].clone();
     let verify = format!("/api/admin/users/{}/verify", grace.as_str().expect("id"));
     let body = json!({ "channel": "email", "reason": "Called back" });
-    assert_eq!(product.call(Method::POST, &verify, &body, &boss_again).await.0, 200);
+    assert_eq!(product.call(Method::POST, &verify, &body, &boss).await.0, 200);
     settle(&product).await;
     assert_eq!(hubspot.person(&grace)["email"], "grace@example.org");
     product.advance(Duration::from_secs(61));
-    let ada = {
-        drop(ada);
-        product.login("ada@example.org").await
-    };
+    let ada = product.login("ada@example.org").await;
     assert_eq!(product.delete("/api/auth/account", &ada).await.0, 202);
     assert_eq!(told("status").await, "deleted");
     assert_eq!((&hook.person(id)["email"], &hubspot.person(id)["email"]), (&Value::Null, &json!("")));
     product.advance(Duration::from_secs(61));
-    let boss_again = {
-        drop(boss);
-        product.login("boss@example.org").await
-    };
+    let boss = product.login("boss@example.org").await;
     let restored =
-        product.call(Method::POST, &staff("restore"), &json!({ "reason": "asked for" }), &boss_again).await;
+        product.call(Method::POST, &staff("restore"), &json!({ "reason": "asked for" }), &boss).await;
     assert_eq!(restored.0, 200, "{restored:?}");
     assert_eq!(told("status").await, "active");
     assert_eq!(hubspot.person(id)["email"], "ada@example.org");
@@ -343,159 +340,6 @@ async fn two_workers_never_tell_one_system_at_the_same_time() {
     let names: Vec<&str> = tape.people.values().map(|one| one["last_name"].as_str().expect("name")).collect();
     assert_eq!(names.iter().filter(|name| **name == "Now..........").count(), 250);
     assert_eq!(names.iter().filter(|name| **name == "Now.").count(), 250);
-}
-
-#[tokio::test]
-async fn somebody_who_is_refused_is_set_aside_with_the_reason_and_the_others_go_on() {
-    let (hubspot, hook) = (Crm::start().await, Crm::start().await);
-    let product = linked(&[hubspot.hubspot(), hook.webhook()].concat()).await;
-    people(&product, 1, 150, "Sound").await;
-    run(&product, "UPDATE users SET last_name = 'Refused-by-name' WHERE username = 'p7'").await;
-    run(&product, "UPDATE users SET last_name = 'Refused-with-all' WHERE username IN ('p60', 'p61')").await;
-    settle(&product).await;
-    assert_eq!(product.world.count(ASIDE).await, 3 + 2);
-    assert_eq!((hubspot.tape().people.len(), hook.tape().people.len()), (147, 148));
-    let reasons: Vec<String> = [state(&product, "hubspot").await, state(&product, "webhook").await]
-        .iter()
-        .flat_map(|state| state.refused.iter().map(|one| one.reason.clone().expect("a reason")))
-        .collect();
-    for reason in &reasons {
-        let known = [
-            "HubSpot answered 400, VALIDATION_ERROR, lastname: INVALID_NAME (correlation id c-1)",
-            "HubSpot answered 207, VALIDATION_ERROR",
-            "the webhook answered 422",
-        ];
-        assert!(known.contains(&reason.as_str()), "{reason}");
-        assert!(!reason.contains(NAMED) && !reason.contains(NAMELESS), "no value of theirs: {reason}");
-    }
-    let calls = hubspot.calls();
-    // the next change is a new chance, and so is an operator's word
-    run(&product, "UPDATE users SET last_name = 'Sound' WHERE username IN ('p7', 'p60')").await;
-    settle(&product).await;
-    assert_eq!(hubspot.calls(), calls + 1);
-    assert_eq!(product.world.count(ASIDE).await, 2);
-    assert_eq!(crm::retry(&product.ctx, Some("webhook")).await.expect("retried"), 1);
-    settle(&product).await;
-    assert_eq!(product.world.count(ASIDE).await, 2, "it is still refused");
-    assert_eq!(hubspot.tape().wrong, [""; 0]);
-}
-
-#[tokio::test]
-async fn where_everybody_is_refused_it_is_not_their_doing() {
-    let hook = Crm::start().await;
-    let product = linked(&hook.webhook()).await;
-    people(&product, 1, 8, "Sound").await;
-    hook.always(Some(Act::Say(400, r#"{"message": "no such field"}"#)));
-    product.advance(Duration::from_secs(6));
-    product.drain().await;
-    assert_eq!((product.world.count(OPEN).await, product.world.count(ASIDE).await), (8, 0));
-    let told = state(&product, "webhook").await;
-    let reason = told.target.reason.expect("a reason");
-    assert_eq!(reason, "the webhook answered 400 for each of 8 people by themselves");
-    hook.always(None);
-    settle(&product).await;
-    assert_eq!(hook.tape().people.len(), 8);
-}
-
-#[tokio::test]
-async fn an_address_that_goes_from_one_to_another_arrives() {
-    let hubspot = Crm::start().await;
-    let product = linked(&hubspot.hubspot()).await;
-    people(&product, 1, 2, "Sound").await;
-    settle(&product).await;
-    // HubSpot hears of the new owner first: to it the address belongs to the other one still
-    run(&product, "UPDATE users SET email = 'spare@example.org' WHERE username = 'p1'").await;
-    run(&product, "UPDATE users SET email = 'p1@example.org' WHERE username = 'p2'").await;
-    let swap = "UPDATE crm_changes SET change = nextval('crm_change_seq') WHERE user_id = md5('1')::uuid";
-    run(&product, swap).await;
-    settle(&product).await;
-    let tape = hubspot.tape();
-    assert_eq!(tape.wrong, [""; 0]);
-    let mut emails: Vec<&str> =
-        tape.people.values().map(|one| one["email"].as_str().expect("email")).collect();
-    emails.sort_unstable();
-    assert_eq!(emails, ["p1@example.org", "spare@example.org"]);
-}
-
-#[tokio::test]
-async fn wrong_credentials_are_told_lose_nothing_and_hold_nobody_else_up() {
-    let (hubspot, hook) = (Crm::start().await, Crm::start().await);
-    let settings = [hubspot.hubspot(), hook.webhook()].concat();
-    let wrong: Vec<_> = settings
-        .iter()
-        .map(|(name, value)| if *name == "HUBSPOT_TOKEN" { (*name, "old") } else { (*name, *value) })
-        .collect();
-    hubspot.always(Some(Act::Say(401, r#"{"status": "error", "category": "INVALID_AUTHENTICATION"}"#)));
-    let product = linked(&settings).await;
-    people(&product, 1, 120, "Sound").await;
-    for _ in 0..6 {
-        product.drain().await;
-        product.advance(Duration::from_secs(600));
-    }
-    assert_eq!(hook.tape().people.len(), 120);
-    let told = state(&product, "hubspot").await;
-    assert_eq!((told.waiting, told.set_aside), (120, 0));
-    assert_eq!(
-        told.target.reason.as_deref(),
-        Some("HubSpot answered 401: the credentials were not accepted")
-    );
-    assert!((4..=6).contains(&hubspot.calls()), "one call a try, slowly: {}", hubspot.calls());
-    assert_eq!(wrong.len(), settings.len());
-    // mended, and started anew: at once
-    hubspot.always(None);
-    let product = product.restarted(&settings).await;
-    crm::register(&product.ctx).await.expect("registered");
-    product.drain().await;
-    assert_eq!(hubspot.tape().people.len(), 120);
-    settle(&product).await;
-}
-
-#[tokio::test]
-async fn an_outage_of_a_week_is_a_dead_letter_and_the_next_change_brings_all_of_it() {
-    let hook = Crm::start().await;
-    let product = linked(&hook.webhook()).await;
-    people(&product, 1, 3, "Sound").await;
-    hook.always(Some(Act::Say(500, "")));
-    for _ in 0..9 {
-        product.advance(DAY);
-        product.drain().await;
-    }
-    let dead: String =
-        sqlx::query_scalar("SELECT error FROM jobs WHERE kind = 'crm.sync_users' AND state = 'discarded'")
-            .fetch_one(&product.world.db)
-            .await
-            .expect("a dead letter");
-    assert!(
-        dead.starts_with("the webhook answered 500") && dead.contains("nothing was taken since"),
-        "{dead}"
-    );
-    assert_eq!(product.world.count(OPEN).await, 3, "nothing is lost");
-    hook.always(None);
-    people(&product, 4, 4, "Sound").await;
-    settle(&product).await;
-    assert_eq!(hook.tape().people.len(), 4);
-}
-
-#[tokio::test]
-async fn a_delivery_that_is_made_again_has_the_same_id() {
-    let hook = Crm::start().await;
-    let product = linked(&hook.webhook()).await;
-    people(&product, 1, 5, "Sound").await;
-    hook.answers([
-        Some(Act::Say(500, "")),
-        Some(Act::Slow(Duration::from_secs(60))),
-        Some(Act::Say(200, "<p>in</p>")),
-        None,
-    ]);
-    settle(&product).await;
-    run(&product, "UPDATE users SET last_name = 'Other' WHERE username = 'p1'").await;
-    settle(&product).await;
-    let tape = hook.tape();
-    assert_eq!(tape.wrong, [""; 0]);
-    let ids: Vec<&str> = tape.calls.iter().map(|call| call.id.as_str()).collect();
-    assert_eq!(ids.len(), 5);
-    assert!(ids[..4].iter().all(|id| *id == ids[0] && id.starts_with("msg_")), "{ids:?}");
-    assert_ne!(ids[4], ids[0], "what is new has an id of its own");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod classic;
 mod codes;
 mod commands;
 mod crm;
+mod crm_trouble;
 mod devices;
 mod edges;
 mod engine;
