@@ -19,6 +19,8 @@ mod claims;
 mod classic;
 mod codes;
 mod commands;
+mod crm;
+mod crm_trouble;
 mod devices;
 mod edges;
 mod engine;

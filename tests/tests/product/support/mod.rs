@@ -4,6 +4,7 @@
 pub mod authenticator;
 pub mod chaos;
 pub mod command;
+pub mod crm;
 pub mod dump;
 pub mod engine;
 pub mod fcm;
@@ -18,6 +19,7 @@ pub mod totp;
 pub mod twilio;
 pub mod world;
 
+pub use crm::Crm;
 pub use engine::Engine;
 pub use fcm::Fcm;
 pub use folder::Folder;

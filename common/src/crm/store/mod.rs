@@ -1,92 +1,17 @@
-//! The SQL of the sync: one statement a function, rows out, no decisions.
+//! The SQL of the sync: one statement a function, rows out, no decisions. Targets in `target`.
+
+mod target;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+pub use target::*;
+
 use crate::user::Status;
 
 type Sql<T> = Result<T, sqlx::Error>;
-
-/// Locks a target: whether it is on. None: it never was.
-pub async fn lock_target(tx: &mut PgConnection, target: &str) -> Sql<Option<bool>> {
-    sqlx::query_scalar!("SELECT enabled FROM crm_targets WHERE target = $1 FOR UPDATE", target)
-        .fetch_optional(tx)
-        .await
-}
-
-/// Switches a target on; it is to be told of everybody.
-pub async fn set_on(tx: &mut PgConnection, target: &str) -> Sql<()> {
-    sqlx::query!(
-        "INSERT INTO crm_targets (target, enabled, fill_after)
-         VALUES ($1, true, '00000000-0000-0000-0000-000000000000')
-         ON CONFLICT (target) DO UPDATE
-         SET enabled = true, fill_after = excluded.fill_after, failures = 0, failing_since = NULL,
-             held_until = NULL, reason = NULL",
-        target,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Switches a target off.
-pub async fn set_off(tx: &mut PgConnection, target: &str) -> Sql<()> {
-    sqlx::query!("UPDATE crm_targets SET enabled = false WHERE target = $1", target).execute(tx).await?;
-    Ok(())
-}
-
-/// A target may be called at once.
-pub async fn set_free(tx: &mut PgConnection, target: &str) -> Sql<()> {
-    sqlx::query!("UPDATE crm_targets SET held_until = NULL WHERE target = $1", target).execute(tx).await?;
-    Ok(())
-}
-
-/// A target and how it does.
-#[derive(Clone, Debug, Serialize)]
-pub struct Target {
-    /// `hubspot`, `webhook`.
-    pub target: String,
-    /// Whether it is on.
-    pub enabled: bool,
-    /// Up to whom everybody was marked; none: all are.
-    #[serde(skip)]
-    pub fill_after: Option<Uuid>,
-    /// In a row.
-    pub failures: i32,
-    /// When the first of those was.
-    pub failing_since: Option<DateTime<Utc>>,
-    /// No call before.
-    pub held_until: Option<DateTime<Utc>>,
-    /// Of the last failure.
-    pub reason: Option<String>,
-    /// When it last took something.
-    pub synced_at: Option<DateTime<Utc>>,
-}
-
-/// One target.
-pub async fn find_target(db: impl PgExecutor<'_>, target: &str) -> Sql<Option<Target>> {
-    sqlx::query_as!(
-        Target,
-        "SELECT target, enabled, fill_after, failures, failing_since, held_until, reason, synced_at
-         FROM crm_targets WHERE target = $1",
-        target,
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// All targets.
-pub async fn list_targets(db: impl PgExecutor<'_>) -> Sql<Vec<Target>> {
-    sqlx::query_as!(
-        Target,
-        "SELECT target, enabled, fill_after, failures, failing_since, held_until, reason, synced_at
-         FROM crm_targets ORDER BY target",
-    )
-    .fetch_all(db)
-    .await
-}
 
 /// Waits for the commit of everybody who counted on this run's seeing their mark.
 pub async fn pass_marks(tx: &mut PgConnection) -> Sql<()> {
@@ -257,57 +182,6 @@ pub async fn insert_fill(
     .await
 }
 
-/// How far everybody is marked.
-pub async fn set_filled(tx: &mut PgConnection, target: &str, after: Option<Uuid>) -> Sql<()> {
-    sqlx::query!("UPDATE crm_targets SET fill_after = $2 WHERE target = $1", target, after)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
-/// A target took something.
-pub async fn set_synced(db: impl PgExecutor<'_>, target: &str, now: DateTime<Utc>) -> Sql<()> {
-    sqlx::query!(
-        "UPDATE crm_targets SET synced_at = $2, failures = 0, failing_since = NULL, held_until = NULL, reason = NULL
-         WHERE target = $1",
-        target,
-        now,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// A target took nothing: nobody calls it before `held_until`.
-pub async fn set_failed(
-    db: impl PgExecutor<'_>,
-    target: &str,
-    now: DateTime<Utc>,
-    held_until: DateTime<Utc>,
-    reason: &str,
-) -> Sql<()> {
-    sqlx::query!(
-        "UPDATE crm_targets SET failures = failures + 1, failing_since = coalesce(failing_since, $2),
-                held_until = $3, reason = $4
-         WHERE target = $1",
-        target,
-        now,
-        held_until,
-        reason,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// The time a target has to get well begins anew.
-pub async fn set_given_up(db: impl PgExecutor<'_>, target: &str) -> Sql<()> {
-    sqlx::query!("UPDATE crm_targets SET failures = 0, failing_since = NULL WHERE target = $1", target)
-        .execute(db)
-        .await?;
-    Ok(())
-}
-
 /// Marks somebody who is erased, wherever people were ever told of.
 pub async fn insert_erased(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
@@ -325,11 +199,11 @@ pub async fn insert_erased(tx: &mut PgConnection, user_id: Uuid, now: DateTime<U
 }
 
 /// Marks whoever was set aside anew.
-pub async fn set_open(tx: &mut PgConnection, target: Option<&str>, now: DateTime<Utc>) -> Sql<u64> {
+pub async fn set_open(tx: &mut PgConnection, target: &str, now: DateTime<Utc>) -> Sql<u64> {
     let done = sqlx::query!(
         "UPDATE crm_changes SET change = nextval('crm_change_seq'), changed_at = $2, tries = 0, due_at = NULL,
                 set_aside_at = NULL, reason = NULL
-         WHERE set_aside_at IS NOT NULL AND ($1::text IS NULL OR target = $1)",
+         WHERE set_aside_at IS NOT NULL AND target = $1",
         target,
         now,
     )
