@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admin_jobs;
 mod api_keys;
 mod blocks;
 mod budgets;
@@ -37,6 +38,7 @@ mod lockout;
 mod mail;
 mod messages;
 mod notices;
+mod operators;
 mod outage;
 mod passkey_client;
 mod passkeys;
@@ -47,6 +49,7 @@ mod receipts;
 mod recovery;
 mod retention;
 mod roles;
+mod schedule_faults;
 mod schedules;
 mod secrecy;
 mod sessions;
