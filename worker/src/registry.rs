@@ -12,9 +12,7 @@ use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
-use keryu_common::{
-    Context, activity, bulk, crm, job, notify, reminder, report, retention, session,
-};
+use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {

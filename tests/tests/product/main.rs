@@ -11,6 +11,7 @@
 mod support;
 
 mod activity;
+mod admin_jobs;
 mod api_keys;
 mod blocks;
 mod budgets;
@@ -45,6 +46,7 @@ mod messages;
 mod monitoring;
 mod notices;
 mod notifications;
+mod operators;
 mod outage;
 mod passkey_client;
 mod passkeys;
@@ -59,6 +61,7 @@ mod reports;
 mod retention;
 mod roles;
 mod rolling;
+mod schedule_faults;
 mod schedules;
 mod secrecy;
 mod sessions;
