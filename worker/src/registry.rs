@@ -66,7 +66,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Where its jobs wait.
     pub queue: Queue,
-    version: i16,
+    /// Of its payload, as this build writes it; older ones are read too.
+    pub version: i16,
     timeout: Duration,
     /// The waits between attempts.
     pub backoff: Backoff,

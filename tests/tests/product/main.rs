@@ -51,6 +51,7 @@ mod outage;
 mod passkey_client;
 mod passkeys;
 mod passwords;
+mod payloads;
 mod processes;
 mod purposes;
 mod push;
