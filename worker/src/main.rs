@@ -9,6 +9,7 @@ use keryu_common::config::{Config, Source};
 use keryu_common::job::Queue;
 use keryu_common::user::Channel;
 use keryu_common::{Context, telemetry};
+use keryu_worker::command::crm::Crm;
 use keryu_worker::command::deliveries::Deliveries;
 use keryu_worker::command::enqueue::Enqueue;
 use keryu_worker::command::jobs::Jobs;
@@ -36,6 +37,7 @@ enum Command {
     Schedules(Schedules),
     Deliveries(Deliveries),
     Rates(Rates),
+    Crm(Crm),
     /// Measure: enqueue, start a worker process of its own, drain, print one line of JSON
     Bench(bench::Ask),
 }
@@ -118,6 +120,7 @@ fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Schedules(ask) => ask.run(config).await,
             Command::Deliveries(ask) => ask.run(config).await,
             Command::Rates(ask) => ask.run(config).await,
+            Command::Crm(ask) => ask.run(config).await,
         }
     })
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::store::{self, Missed, Open, Target};
 use super::{TARGETS, ask, contact};
 use crate::context::Context;
+use crate::desk::rate::Turn;
 use crate::error::Result;
 use crate::job::{Backoff, Job, Lease, Queue, Verdict};
 use crate::provider::crm::{BATCH, Contact, CrmProvider, Fate, Setback, Taking};
@@ -95,10 +96,16 @@ struct Run<'a> {
 enum Stop {
     /// The target as a whole.
     Target(Setback),
-    /// Somebody else may have the job soon: they shall call.
-    NotHeld,
+    /// Not now: somebody else may have the job soon, or the rate of the target is used up.
+    Later(Duration, String),
     /// Of ours.
     Error(crate::Error),
+}
+
+impl From<crate::Error> for Stop {
+    fn from(error: crate::Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 impl From<sqlx::Error> for Stop {
@@ -131,10 +138,7 @@ impl Run<'_> {
             match self.batch(open).await {
                 Ok(()) => {}
                 Err(Stop::Target(setback)) => return self.held(setback, &target).await,
-                Err(Stop::NotHeld) => {
-                    let reason = "the worker could not renew its lease".to_owned();
-                    return Ok(Verdict::Snooze { after: Duration::from_secs(1), reason });
-                }
+                Err(Stop::Later(after, reason)) => return Ok(Verdict::Snooze { after, reason }),
                 Err(Stop::Error(error)) => return Err(error),
             }
         }
@@ -164,7 +168,7 @@ impl Run<'_> {
         }
         // first: an address that somebody has now may still be theirs over there
         for one in gone {
-            let now = self.call()?;
+            let now = self.turn().await?;
             let fates = match self.ask(self.provider.erase(one.0, one.1, now)).await? {
                 Taking::Taken(fates) => fates,
                 Taking::Refused { fate, .. } => vec![(one.0, fate)],
@@ -180,7 +184,7 @@ impl Run<'_> {
         let mut doubtful: Option<String> = None;
         let mut parts = vec![people];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-            let now = self.call()?;
+            let now = self.turn().await?;
             match (self.ask(self.provider.tell(part, now)).await?, part) {
                 (Taking::Taken(fates), _) => self.write_down(&numbers(part), fates, tries).await?,
                 (Taking::Refused { fate, certain }, [one]) => {
@@ -207,9 +211,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Before a call: whether it may be made, and when it is.
-    fn call(&self) -> Result<DateTime<Utc>, Stop> {
-        if self.lease.holds() { Ok(self.ctx.now()) } else { Err(Stop::NotHeld) }
+    /// Waits for the turn of the next call, and tells when that is.
+    async fn turn(&self) -> Result<DateTime<Utc>, Stop> {
+        match self.ctx.turns.of(self.ctx, self.name).await? {
+            Turn::In(wait) => tokio::time::sleep(wait).await,
+            Turn::Away(after) => {
+                return Err(Stop::Later(after, format!("over the rate of {}: it waits its turn", self.name)));
+            }
+        }
+        match self.lease.holds() {
+            true => Ok(self.ctx.now()),
+            false => {
+                Err(Stop::Later(Duration::from_secs(1), "the worker could not renew its lease".to_owned()))
+            }
+        }
     }
 
     /// A call: counted, timed and part of the trace.

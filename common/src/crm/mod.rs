@@ -6,13 +6,13 @@
 //! The mark holds no data: people are read at the moment they are told of, and whoever is gone is erased there.
 
 mod config;
+pub mod desk;
 pub mod jobs;
 mod store;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -77,7 +77,7 @@ pub async fn register(ctx: &Context) -> Result<()> {
         let was = store::lock_target(&mut tx, target).await?;
         match (ctx.crm.find(target).is_some(), was) {
             (true, Some(true)) => {
-                store::set_free(&mut tx, target).await?;
+                let _is_on = store::set_free(&mut tx, target).await?;
                 // beside the one that waits, which may be set back for long
                 ask(&mut tx, target, Some("start"), ctx.now(), ctx.now()).await?;
             }
@@ -104,47 +104,6 @@ pub async fn register(ctx: &Context) -> Result<()> {
 /// The database does not answer.
 pub async fn erased(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     Ok(store::insert_erased(tx, user_id, now).await?)
-}
-
-/// Takes up again whoever was set aside, once what was refused is mended; of one target, or of all. Answers with
-/// how many there are.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn retry(ctx: &Context, target: Option<&str>) -> Result<u64> {
-    let mut tx = ctx.db.begin().await?;
-    let taken_up = store::set_open(&mut tx, target, ctx.now()).await?;
-    tx.commit().await?;
-    ctx.wake.queue(Queue::Default);
-    Ok(taken_up)
-}
-
-/// How a target does.
-#[derive(Clone, Debug, Serialize)]
-pub struct State {
-    /// Its settings and its last failure.
-    #[serde(flatten)]
-    pub target: Target,
-    /// How many people it has yet to be told of.
-    pub waiting: i64,
-    /// How many it refused.
-    pub set_aside: i64,
-    /// The first hundred of those, with the reasons.
-    pub refused: Vec<Aside>,
-}
-
-/// How every target does that was ever on.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn show(ctx: &Context) -> Result<Vec<State>> {
-    let mut all = Vec::new();
-    for target in store::list_targets(&ctx.db).await? {
-        let (waiting, set_aside) = store::count(&ctx.db, &target.target).await?;
-        let refused = store::list_aside(&ctx.db, &target.target).await?;
-        all.push(State { target, waiting, set_aside, refused });
-    }
-    Ok(all)
 }
 
 /// Asks for a run, unless one waits. Marks share the one without a `why`; another one does not keep them waiting.

@@ -128,8 +128,7 @@ impl Setback {
     /// As metrics say it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Wait { .. } => "wait",
-            Self::Fail { .. } => "retry",
+            Self::Wait { .. } | Self::Fail { .. } => "retry",
             Self::Misconfigured { .. } => "misconfigured",
         }
     }

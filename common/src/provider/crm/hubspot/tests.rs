@@ -1,7 +1,9 @@
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 
+use super::answer::{DAILY, erased, taken};
 use super::*;
+use crate::provider::crm::Fate;
 
 fn person(number: u128) -> Contact {
     Contact {
@@ -106,7 +108,12 @@ fn a_property_that_is_not_there_is_the_settings_fault() {
 
 #[test]
 fn what_is_wrong_with_the_whole_is_told_apart() {
-    let name = |status, body| judge(status, body).map_err(|setback| setback.name());
+    let name = |status, body| {
+        judge(status, body).map_err(|setback| match setback {
+            Setback::Wait { .. } => "wait",
+            other => other.name(),
+        })
+    };
     assert_eq!(name(401, "{}"), Err("misconfigured"));
     assert_eq!(name(403, r#"{"category": "MISSING_SCOPES"}"#), Err("misconfigured"));
     assert_eq!(name(302, ""), Err("misconfigured"));
@@ -129,4 +136,20 @@ fn a_wait_is_as_long_as_they_say() {
     assert!(matches!(taken(&told, &people()), Err(Setback::Wait { after, .. }) if after.as_secs() == 7));
     let daily = r#"{"status": "error", "errorType": "RATE_LIMIT", "policyName": "DAILY"}"#;
     assert!(matches!(judge(429, daily), Err(Setback::Wait { after, .. }) if after == DAILY));
+}
+
+#[test]
+fn who_is_not_there_is_erased_unless_the_address_is_wrong() {
+    let name = |status, body| erased(&reply(status, body)).map_err(|setback| setback.name());
+    let done = Ok(Taking::Taken(vec![]));
+    assert_eq!(name(204, ""), done);
+    assert_eq!(name(404, r#"{"status": "error", "category": "OBJECT_NOT_FOUND"}"#), done);
+    assert_eq!(name(404, "<html>"), Err("retry"));
+    assert_eq!(name(200, "<html>"), Err("retry"));
+    assert_eq!(
+        name(404, r#"{"category": "VALIDATION_ERROR", "message": "Property \"keryu_id\" does not exist"}"#),
+        Err("misconfigured")
+    );
+    assert_eq!(name(401, "{}"), Err("misconfigured"));
+    assert_eq!(name(500, "{}"), Err("retry"));
 }
