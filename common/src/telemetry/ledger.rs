@@ -133,13 +133,11 @@ impl Ledger {
         if read.is_some_and(|at| at.elapsed() < FRESH) {
             return;
         }
-        let began = Instant::now();
         let (figures, redis) = tokio::join!(self.figures(ctx), self.redis_answers(ctx));
         self.redis_up.set(i64::from(redis));
         match figures {
             Ok(figures) => {
                 self.postgres_up.set(1);
-                self.took.set(began.elapsed().as_secs_f64());
                 self.set(&figures, ctx.now());
             }
             Err(error) => {
@@ -159,10 +157,12 @@ impl Ledger {
         let acquired = tokio::time::timeout(PATIENCE, ctx.db.acquire()).await;
         self.acquire.set(began.elapsed().as_secs_f64());
         let mut connection = acquired.map_err(|_| late())??;
+        let acquired = Instant::now();
         let read = async {
             let mut tx = connection.begin().await?;
             let figures = figures(&mut tx, ctx.now()).await?;
             tx.commit().await?;
+            self.took.set(acquired.elapsed().as_secs_f64());
             Ok(figures)
         };
         tokio::time::timeout(PATIENCE, read).await.map_err(|_| late())?
