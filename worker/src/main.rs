@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use keryu_common::config::{Config, Source};
 use keryu_common::job::Queue;
+use keryu_common::user::Channel;
 use keryu_common::{Context, telemetry};
+use keryu_worker::command::crm::Crm;
 use keryu_worker::command::deliveries::Deliveries;
 use keryu_worker::command::enqueue::Enqueue;
 use keryu_worker::command::jobs::Jobs;
@@ -35,6 +37,7 @@ enum Command {
     Schedules(Schedules),
     Deliveries(Deliveries),
     Rates(Rates),
+    Crm(Crm),
     /// Measure: enqueue, start a worker process of its own, drain, print one line of JSON
     Bench(bench::Ask),
 }
@@ -117,12 +120,17 @@ fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Schedules(ask) => ask.run(config).await,
             Command::Deliveries(ask) => ask.run(config).await,
             Command::Rates(ask) => ask.run(config).await,
+            Command::Crm(ask) => ask.run(config).await,
         }
     })
 }
 
 async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
+    let traces = telemetry::trace::start(&ctx.config.log, "keryu-worker", &ctx.metrics)?;
     let metrics = ctx.metrics.register(Metrics::new);
+    ctx.metrics.expect_deliveries();
+    let providers = [Channel::Sms, Channel::Email].into_iter().flat_map(|channel| ctx.notify.names(channel));
+    ctx.metrics.expect_providers(providers.chain(ctx.crm.names()));
     let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");
@@ -132,6 +140,7 @@ async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
     terminated().await?;
     tracing::info!("stopping: running jobs may finish");
     worker.stop().await;
+    traces.stop().await;
     tracing::info!("stopped");
     Ok(())
 }

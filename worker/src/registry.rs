@@ -9,16 +9,19 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::{Claimed, NewJob};
-use keryu_common::job::{Backoff, Job, Lease, Terms, Verdict};
+use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
-use keryu_common::user::{erase, unused};
-use keryu_common::{Context, job, notify, retention, session};
+use keryu_common::user::{erase, inactive, unused};
+use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
     let mut all = Registry::default();
     all.job::<notify::DeliverMessage>();
     all.job::<notify::DeliverNotice>();
+    all.job::<notify::FallBackCode>();
+    all.job::<notify::FallBackNotice>();
+    all.job::<crm::SyncUsers>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
     all.scheduled::<blank::CleanupPushTokens>("cleanup_push_tokens", "0 0 * * * *", CatchUp::One)
@@ -30,6 +33,14 @@ pub fn registry() -> Registry {
     all.scheduled::<session::RotateSigningKeys>("rotate_signing_keys", "0 0 4 * * *", CatchUp::One);
     all.scheduled::<erase::EraseDue>("erase_due", "0 20 3 * * *", CatchUp::One).spread(minutes(5));
     all.job::<erase::EraseAccount>();
+    all.job::<activity::NoteSeen>();
+    all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One)
+        .spread(minutes(5));
+    all.job::<reminder::RemindProfiles>();
+    all.job::<bulk::RunAction>();
+    all.job::<report::BuildReport>();
+    all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
+        .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One).spread(minutes(5));
@@ -51,6 +62,10 @@ pub struct Registry {
 /// How one kind is run.
 #[derive(Clone, Copy)]
 pub struct Kind {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its jobs wait.
+    pub queue: Queue,
     version: i16,
     timeout: Duration,
     /// The waits between attempts.
@@ -63,6 +78,8 @@ impl Registry {
     /// Adds a kind.
     pub fn job<J: Job>(&mut self) {
         let kind = Kind {
+            name: J::KIND,
+            queue: J::QUEUE,
             version: J::VERSION,
             timeout: J::TIMEOUT,
             backoff: J::BACKOFF,
@@ -97,9 +114,29 @@ impl Registry {
         names
     }
 
+    /// All kinds.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.values()
+    }
+
     /// One kind.
     pub fn find(&self, name: &str) -> Option<&Kind> {
         self.kinds.get(name)
+    }
+
+    /// The kind of a job; or why this build cannot run it: a newer one may.
+    ///
+    /// # Errors
+    /// The reason, for a person.
+    pub fn of(&self, claimed: &Claimed) -> Result<&Kind, String> {
+        let Some(kind) = self.find(&claimed.kind) else {
+            return Err(format!("no handler for the kind {}", claimed.kind));
+        };
+        if claimed.version > kind.version {
+            let (payload, build) = (claimed.version, kind.version);
+            return Err(format!("payload version {payload} is newer than this build's {build}"));
+        }
+        Ok(kind)
     }
 }
 
@@ -118,14 +155,8 @@ impl Kind {
     }
 
     /// Runs one attempt to its verdict, whatever the handler does: a panic and a timeout are failed
-    /// attempts, an unknown version a dead letter.
+    /// attempts.
     pub async fn attempt(&self, ctx: &Context, lease: &Lease, claimed: Claimed) -> Verdict {
-        if claimed.version > self.version {
-            return Verdict::GiveUp(format!(
-                "payload version {} is newer than this build's {}",
-                claimed.version, self.version
-            ));
-        }
         let work = AssertUnwindSafe((self.run)(ctx, lease, claimed.payload)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(verdict)) => verdict,

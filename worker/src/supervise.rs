@@ -77,7 +77,7 @@ pub async fn lease(shared: Shared, runners: Vec<Arc<Runner>>, host: String, stop
     let mut session: Option<PgConnection> = None;
     while !stop.is_cancelled() {
         every.tick().await;
-        let sent = Instant::now();
+        let (sent, age) = (Instant::now(), shared.holds.age());
         let renewal = async {
             let mut connection = match session.take() {
                 Some(connection) => connection,
@@ -91,6 +91,12 @@ pub async fn lease(shared: Shared, runners: Vec<Arc<Runner>>, host: String, stop
             Ok(Ok(connection)) => {
                 session = Some(connection);
                 shared.holds.renewed(sent);
+                // before the first renewal nothing was held
+                for runner in runners.iter().filter(|_| age != Duration::MAX) {
+                    if age >= runner.queue.safe() {
+                        shared.metrics.lease_lost(runner.queue);
+                    }
+                }
                 runners.iter().for_each(|runner| runner.door.wake());
                 disown(&shared, &runners).await;
             }

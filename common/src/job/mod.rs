@@ -93,6 +93,11 @@ impl Queue {
         Duration::from_secs(if self == Self::Critical { 5 } else { 30 })
     }
 
+    /// How long a job rests that this build cannot run, before another worker may look at it.
+    pub fn foreign_pause(self) -> Duration {
+        Duration::from_secs(if self == Self::Critical { 1 } else { 10 })
+    }
+
     /// The most job ids one message carries: long jobs travel alone, so that no worker hoards them.
     pub fn most_per_message(self) -> usize {
         match self {

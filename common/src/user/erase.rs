@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{audit, store};
 use crate::auth::otp;
 use crate::context::Context;
+use crate::crm;
 use crate::error::Result;
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::secret;
@@ -46,6 +47,12 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("passkey_challenges", "user_id", Way::Cascade),
     ("device_tokens", "user_id", Way::Cascade),
     ("devices", "user_id", Way::Cascade),
+    ("reminders", "user_id", Way::Cascade),
+    ("reports", "user_id", Way::Cascade),
+    ("bulk_actions", "created_by", Way::Pseudonym),
+    ("bulk_actions", "ip_address", Way::Blanked),
+    ("bulk_actions", "user_agent", Way::Blanked),
+    ("bulk_items", "user_id", Way::Pseudonym),
     ("challenges", "user_id", Way::Deleted),
     ("challenges", "identifier", Way::Deleted),
     ("challenges", "client", Way::Deleted),
@@ -55,6 +62,7 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("wrong_tries", "identifier_hash", Way::Deleted),
     ("wrong_tries", "client", Way::Deleted),
     ("login_failures", "subject_hash", Way::Pseudonym),
+    ("crm_changes", "user_id", Way::Pseudonym),
     ("deliveries", "user_id", Way::Deleted),
     ("deliveries", "recipient", Way::Deleted),
     ("audit", "actor", Way::Pseudonym),
@@ -141,8 +149,10 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     store::set_referrals_blank(&mut tx, user_id).await?;
     let names: Vec<String> = hashes.iter().map(|hash| secret::hex(hash)).collect();
     store::set_audit_blank(&mut tx, user_id, &names).await?;
+    store::set_bulk_blank(&mut tx, user_id).await?;
     store::delete(&mut tx, user_id).await?;
     store::insert_erased(&mut tx, user_id, now).await?;
+    crm::erased(&mut tx, user_id, now).await?;
     tx.commit().await?;
     Ok(())
 }

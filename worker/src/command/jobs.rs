@@ -40,7 +40,7 @@ enum Command {
     /// Try a job again now: a dead letter, or one that waits for its next try; or all dead letters of a filter
     #[command(after_help = "Examples:
   keryu-worker jobs retry 019a9f31-7cf2-7b0a-9e1c-2d3e4f506174
-  keryu-worker jobs retry --dead --kind crm.sync_user --error 'answered 503' --since 2026-01-31T00:00:00Z
+  keryu-worker jobs retry --dead --kind crm.sync_users --error 'answered 503' --since 2026-01-31T00:00:00Z
   keryu-worker jobs retry --dead --queue low")]
     Retry(Retry),
     /// Cancel a job that waits, or put a dead letter away. A running job is left alone

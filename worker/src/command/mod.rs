@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done; 1 refused, not found, or a server does not answer; 2 not understood.
 
+pub mod crm;
 pub mod deliveries;
 pub mod enqueue;
 pub mod jobs;

@@ -2,9 +2,12 @@
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
 pub mod authenticator;
+pub mod chaos;
 pub mod command;
+pub mod crm;
 pub mod dump;
 pub mod engine;
+pub mod fcm;
 pub mod folder;
 pub mod gateway;
 pub mod kinds;
@@ -17,7 +20,9 @@ pub mod totp;
 pub mod twilio;
 pub mod world;
 
+pub use crm::Crm;
 pub use engine::Engine;
+pub use fcm::Fcm;
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use mailserver::MailServer;
