@@ -10,10 +10,14 @@ use uuid::Uuid;
 use crate::support::product::read;
 use crate::support::{Product, Twilio};
 
+/// Time goes by, and who is signed in stays so.
+const LONG: [(&str, &str); 2] = [("RATE_LIMIT_ALLOW", "127.0.0.1"), ("TOKEN_LIFE", "1h")];
+
 /// Somebody whose role may steer jobs.
 async fn staff(product: &Product) -> Value {
     let tokens = product.register("staff@example.org", "staff.one").await;
     product.world.execute("UPDATE users SET role = 'admin'").await;
+    product.drain().await;
     tokens
 }
 
@@ -42,7 +46,7 @@ async fn noted(product: &Product, action: &str) -> i64 {
 
 #[tokio::test]
 async fn staff_list_show_retry_and_cancel_jobs() {
-    let product = Product::new().await;
+    let product = Product::with(&LONG).await;
     let tokens = staff(&product).await;
     let (first, second) = (noop(&product).await, noop(&product).await);
     let (status, page) = product.get("/api/admin/jobs?kind=job.noop&limit=1", &tokens).await;
@@ -100,7 +104,7 @@ async fn staff_list_show_retry_and_cancel_jobs() {
 
 #[tokio::test]
 async fn dead_letters_are_tried_again_by_filter() {
-    let product = Product::new().await;
+    let product = Product::with(&LONG).await;
     let tokens = staff(&product).await;
     for _ in 0..3 {
         noop(&product).await;
@@ -132,7 +136,7 @@ async fn dead_letters_are_tried_again_by_filter() {
 
 #[tokio::test]
 async fn staff_pause_and_resume_queues() {
-    let product = Product::new().await;
+    let product = Product::with(&LONG).await;
     let tokens = staff(&product).await;
     noop(&product).await;
     let (status, paused) = post(&product, "/api/admin/queues/default/pause", Value::Null, &tokens).await;
@@ -158,7 +162,7 @@ async fn staff_pause_and_resume_queues() {
 
 #[tokio::test]
 async fn staff_run_and_switch_schedules() {
-    let product = Product::new().await;
+    let product = Product::with(&LONG).await;
     let tokens = staff(&product).await;
     product.world.execute("INSERT INTO schedules (schedule, expression, catch_up, ticked_at) VALUES ('odd', '0 * * * * *', 'one', now())").await;
     let path = |verb: &str| format!("/api/admin/schedules/cleanup_expired/{verb}");
@@ -182,7 +186,7 @@ async fn staff_run_and_switch_schedules() {
     let (_, off) = post(&product, &path("disable"), Value::Null, &tokens).await;
     assert_eq!((&off["enabled"], &off["next_at"]), (&json!(false), &Value::Null));
     let plans = keryu_worker::registry::registry();
-    product.advance(Duration::from_secs(3_600));
+    product.advance(Duration::from_secs(3_000));
     schedule::tick(&product.ctx, plans.plans()).await.unwrap();
     let minutes = "SELECT count(*) FROM ticks WHERE schedule = 'cleanup_expired'";
     assert_eq!(product.world.count(minutes).await, 0);
@@ -222,7 +226,7 @@ fn holds((state, cause, next): (String, String, String), want: [&str; 3]) {
 async fn each_reason_why_a_message_did_not_arrive_is_told_with_what_to_do() {
     let twilio = Twilio::start().await;
     let mut settings = twilio.settings();
-    settings.push(("RATE_LIMIT_ALLOW", "127.0.0.1"));
+    settings.extend(LONG);
     let product = Product::with(&settings).await;
     let tokens = staff(&product).await;
     let (_, issued) = product.ask("+254712345678", "register").await;
@@ -309,7 +313,7 @@ async fn each_reason_why_a_message_did_not_arrive_is_told_with_what_to_do() {
 
 #[tokio::test]
 async fn staff_find_a_message_by_whom_it_is_to_and_send_it_again_once() {
-    let product = Product::new().await;
+    let product = Product::with(&LONG).await;
     let tokens = staff(&product).await;
     let (_, issued) = product.ask("+254712345678", "register").await;
     product.drain().await;
@@ -346,7 +350,7 @@ async fn staff_find_a_message_by_whom_it_is_to_and_send_it_again_once() {
 
 #[tokio::test]
 async fn who_has_only_the_right_to_read_changes_nothing() {
-    let product = Product::new().await;
+    let product = Product::with(&LONG).await;
     let tokens = staff(&product).await;
     product
         .world
