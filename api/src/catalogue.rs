@@ -6,7 +6,9 @@ use keryu_common::auth::{classic, otp, password, sign_in, token, verify};
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
-use keryu_common::{api_key, desk, device, idempotency, ip_block, limit, notify, role, session, user};
+use keryu_common::{
+    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, user,
+};
 
 use crate::edge::problem;
 
@@ -29,6 +31,8 @@ pub fn codes() -> Vec<Code> {
         .chain(api_key::CODES)
         .chain(role::CODES)
         .chain(user::CODES)
+        .chain(bulk::CODES)
+        .chain(report::CODES)
         .chain(ip_block::CODES)
         .chain(notify::CODES)
         .chain(desk::CODES)

@@ -269,7 +269,7 @@ impl Example for RetryManyIn {
     fn example() -> Self {
         Self {
             kind: Some(LineIn("notify.deliver_notice".to_owned())),
-            queue: None,
+            queue: Some(QueueIn::Default),
             error: Some(LineIn("answered 503".to_owned())),
             since: DateTime::from_timestamp(1_793_000_000, 0),
         }

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod api_key;
 pub mod auth;
+pub mod bulk;
 pub mod catalogue;
 pub mod delivery;
 pub mod delivery_desk;
@@ -14,11 +15,13 @@ pub mod edge;
 pub mod factor;
 pub mod ip_block;
 pub mod job;
+pub mod notification;
 pub mod operation;
 pub mod passkey;
 pub mod password;
 pub mod queue;
 pub mod register;
+pub mod report;
 pub mod role;
 pub mod schedule;
 pub mod session;
@@ -47,10 +50,16 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        user::Users,
-        staff::Staff,
+        (user::Users, report::Reports),
+        (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
-        (delivery::Deliveries, delivery_desk::DeliveryDesk, job::Jobs, queue::Queues, schedule::Schedules),
+        (
+            (delivery::Deliveries, notification::Notifications),
+            delivery_desk::DeliveryDesk,
+            job::Jobs,
+            queue::Queues,
+            schedule::Schedules,
+        ),
         webhook::Webhooks,
         role::Roles,
         api_key::ApiKeys,
@@ -70,9 +79,12 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         device::NOTES,
         verification::NOTES,
         user::NOTES,
+        report::NOTES,
         staff::NOTES,
+        bulk::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
+        notification::NOTES,
         job::NOTES,
         queue::NOTES,
         schedule::NOTES,

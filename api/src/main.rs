@@ -15,7 +15,7 @@ use keryu_api::{app, catalogue, document};
 use keryu_common::auth::password::{Cost, bare};
 use keryu_common::config::{Config, Source, Stage};
 use keryu_common::user::Identifier;
-use keryu_common::{Context, database, session, telemetry};
+use keryu_common::{Context, activity, database, session, telemetry};
 use poem::listener::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -130,6 +130,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let traces = telemetry::trace::start(&ctx.config.log, "keryu-api", &ctx.metrics)?;
     tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
     tokio::spawn(session::follow_keys(ctx.clone()));
+    tokio::spawn(activity::follow(ctx.clone()));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let leaving = ctx.clone();
     let stop = async move {
@@ -142,7 +143,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // the tables of the phone library take a moment to read: not on somebody's first request
     tokio::task::spawn_blocking(|| Identifier::parse("+254712345678", None).is_ok());
     let server = poem::Server::new(TcpListener::bind(address)).idle_timeout(IDLE);
-    server.run_with_graceful_shutdown(app(ctx)?, stop, Some(DRAIN)).await?;
+    server.run_with_graceful_shutdown(app(ctx.clone())?, stop, Some(DRAIN)).await?;
+    if let Err(error) = activity::flush(&ctx).await {
+        tracing::warn!(%error, "who was here last is not written down");
+    }
     traces.stop().await;
     Ok(())
 }

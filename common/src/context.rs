@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{crm, database, desk, ip_block, job, notify, session};
+use crate::{activity, crm, database, desk, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct Parts {
     pub present: session::Present,
     /// Where refreshes share a statement.
     pub renewals: session::Renewals,
+    /// Who called since it was last written down.
+    pub activity: activity::Activity,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
     /// Whose turn it is to call a provider that has a rate.
@@ -106,6 +108,7 @@ impl Context {
             keys,
             present,
             renewals,
+            activity: activity::Activity::default(),
             notify,
             turns,
             crm,

@@ -3,14 +3,17 @@
 //! One module per slice (nouns, refusals, settings and verbs; SQL in its `store`; what happens
 //! later in its `jobs`), and the few things all slices stand on. Nothing here knows HTTP or apalis.
 
+pub mod activity;
 pub mod api_key;
 pub mod audit;
 pub mod auth;
 pub mod batch;
+pub mod bulk;
 pub mod clock;
 pub mod config;
 pub mod context;
 pub mod crm;
+pub mod cursor;
 pub mod database;
 pub mod desk;
 pub mod device;
@@ -24,6 +27,8 @@ pub mod limit;
 pub mod mask;
 pub mod notify;
 pub mod provider;
+pub mod reminder;
+pub mod report;
 pub mod retention;
 pub mod role;
 pub mod seal;

@@ -95,6 +95,7 @@ const EXPIRED: &[CleanUp] = &[
         rule: Rule::Rows("day < ($1::timestamptz AT TIME ZONE 'UTC')::date"),
         keep: Duration::from_secs(2 * 24 * 3600),
     },
+    CleanUp { table: "reports", key: "report_id", rule: Rule::Rows("expires_at < $1"), keep: NONE },
     CleanUp { table: "ip_blocks", key: "ip_block_id", rule: Rule::Rows("until < $1"), keep: NONE },
     CleanUp {
         table: "worker_leases",
@@ -105,8 +106,22 @@ const EXPIRED: &[CleanUp] = &[
 ];
 
 /// Daily: history.
-fn history(keep: Duration) -> [CleanUp; 6] {
+fn history(keep: Duration) -> [CleanUp; 8] {
     [
+        CleanUp {
+            table: "bulk_items",
+            key: "bulk_action_id, user_id",
+            rule: Rule::Rows(
+                "bulk_action_id IN (SELECT bulk_action_id FROM bulk_actions WHERE created_at < $1)",
+            ),
+            keep: 90 * DAY,
+        },
+        CleanUp {
+            table: "bulk_actions",
+            key: "bulk_action_id",
+            rule: Rule::Rows("created_at < $1"),
+            keep: 90 * DAY,
+        },
         CleanUp {
             table: "identifier_budgets",
             key: "identifier_hash",

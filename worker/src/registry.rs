@@ -11,14 +11,16 @@ use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
-use keryu_common::user::{erase, unused};
-use keryu_common::{Context, crm, job, notify, retention, session};
+use keryu_common::user::{erase, inactive, unused};
+use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
     let mut all = Registry::default();
     all.job::<notify::DeliverMessage>();
     all.job::<notify::DeliverNotice>();
+    all.job::<notify::FallBackCode>();
+    all.job::<notify::FallBackNotice>();
     all.job::<crm::SyncUsers>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
@@ -31,6 +33,14 @@ pub fn registry() -> Registry {
     all.scheduled::<session::RotateSigningKeys>("rotate_signing_keys", "0 0 4 * * *", CatchUp::One);
     all.scheduled::<erase::EraseDue>("erase_due", "0 20 3 * * *", CatchUp::One).spread(minutes(5));
     all.job::<erase::EraseAccount>();
+    all.job::<activity::NoteSeen>();
+    all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One)
+        .spread(minutes(5));
+    all.job::<reminder::RemindProfiles>();
+    all.job::<bulk::RunAction>();
+    all.job::<report::BuildReport>();
+    all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
+        .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One).spread(minutes(5));
@@ -56,7 +66,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Where its jobs wait.
     pub queue: Queue,
-    version: i16,
+    /// Of its payload, as this build writes it; older ones are read too.
+    pub version: i16,
     timeout: Duration,
     /// The waits between attempts.
     pub backoff: Backoff,

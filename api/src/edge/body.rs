@@ -30,6 +30,9 @@ pub trait Input: ParseFromJSON + Send + 'static {
     /// What the verb is given.
     type Ask: Send;
 
+    /// Bytes a body may have, where that is more than `HTTP_BODY_LIMIT`.
+    const ROOM: usize = 0;
+
     /// Turns a body that fits its schema into what the verb wants. None: a field's format does not hold
     /// (the schema says the same, so its faults are told).
     fn ask(self, config: &Config) -> Option<Self::Ask>;
@@ -67,7 +70,7 @@ impl<'a, T: Input> ApiExtractor<'a> for Body<T> {
         };
         let config = &state.ctx.config;
         json_type(request.headers()).map_err(Problem::from)?;
-        let raw = read(request.headers(), body, config.http.body_limit).await?;
+        let raw = read(request.headers(), body, config.http.body_limit.max(T::ROOM)).await?;
         let ask = parse::<T>(&raw, state).map_err(Problem::from)?;
         Ok(Self { ask, raw })
     }
@@ -97,7 +100,7 @@ impl<'a, T: Input> ApiExtractor<'a> for MaybeBody<T> {
         let Some(state) = request.data::<State>() else {
             return Err(Problem(Error::internal("the edge is not there")).into());
         };
-        let raw = read(request.headers(), body, state.ctx.config.http.body_limit).await?;
+        let raw = read(request.headers(), body, state.ctx.config.http.body_limit.max(T::ROOM)).await?;
         if raw.is_empty() {
             return Ok(Self(None));
         }

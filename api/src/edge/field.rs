@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use ipnet::IpNet;
 use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
@@ -98,6 +98,19 @@ impl LineIn {
     }
 }
 
+/// Text as typed: 1 to 1000 characters, none of them hidden but ends of lines.
+#[derive(Debug, Clone)]
+pub struct ParagraphIn(pub String);
+
+impl ParagraphIn {
+    const FORMAT: &'static str = "paragraph";
+
+    /// Trimmed, its lines ended by a line feed.
+    pub fn parse(&self) -> Option<String> {
+        paragraph(&self.0).ok()
+    }
+}
+
 /// A national id as typed: 4 to 32 letters, digits, dashes, slashes and spaces.
 #[derive(Debug, Clone)]
 pub struct NationalIdIn(pub String);
@@ -158,6 +171,16 @@ fn line(text: &str) -> Result<String, (&'static str, &'static str)> {
         return Err(("field.length", "1 to 100 characters."));
     }
     seen(text)?;
+    Ok(text.to_owned())
+}
+
+fn paragraph(text: &str) -> Result<String, (&'static str, &'static str)> {
+    let text = text.replace("\r\n", "\n");
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 1_000 {
+        return Err(("field.length", "1 to 1000 characters."));
+    }
+    seen(&text.replace('\n', " "))?;
     Ok(text.to_owned())
 }
 
@@ -287,6 +310,7 @@ formatted!(
 formatted!(EmailIn, "An e-mail address.");
 formatted!(PhoneIn, "A phone number (E.164, or national where a default region is set).");
 formatted!(LineIn, "1 to 100 characters, none of them hidden.");
+formatted!(ParagraphIn, "1 to 1000 characters, none of them hidden but ends of lines.");
 formatted!(NationalIdIn, "4 to 32 letters, digits, dashes, slashes and spaces.");
 formatted!(NameIn, "A phone number, an e-mail address or a username.");
 formatted!(
@@ -309,6 +333,8 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(EmailIn::FORMAT, |text: &str| email(text).is_ok())
         .with_format(PhoneIn::FORMAT, move |text: &str| phone(text, same.as_deref()).is_ok())
         .with_format(LineIn::FORMAT, |text: &str| line(text).is_ok())
+        .with_format(ParagraphIn::FORMAT, |text: &str| paragraph(text).is_ok())
+        .with_format("date", |text: &str| text.parse::<NaiveDate>().is_ok())
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format("date-time", is_time)
@@ -333,6 +359,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
             Identifier::parse(text, config.default_region.as_deref()).err().unwrap_or(OTHER)
         }
         LineIn::FORMAT => line(text).err().unwrap_or(OTHER),
+        ParagraphIn::FORMAT => paragraph(text).err().unwrap_or(OTHER),
         NationalIdIn::FORMAT => national_id(text).err().unwrap_or(OTHER),
         UsernameIn::FORMAT => Username::parse(text).err().unwrap_or(OTHER),
         NameIn::FORMAT => NameIn::read(text, config.default_region.as_deref()).err().unwrap_or(OTHER),
@@ -341,6 +368,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         "uuid" => ("field.format", "This is not a UUID."),
         "date-time" => ("field.format", "This is not a time of the form 2030-01-31T12:00:00Z."),
+        "date" => ("field.format", "This is not a day of the form 2030-01-31."),
         _ => OTHER,
     }
 }

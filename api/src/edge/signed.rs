@@ -51,7 +51,11 @@ async fn find(request: &Request) -> Result<Option<Signed>, Error> {
     let state = request.data::<State>().ok_or_else(|| Error::internal("the edge is not there"))?;
     match token(request)? {
         None => Ok(None),
-        Some(token) => Ok(Some(Signed(session::authenticate(&state.ctx, token).await?))),
+        Some(token) => {
+            let person = session::authenticate(&state.ctx, token).await?;
+            state.ctx.activity.note(person.user_id(), state.ctx.now());
+            Ok(Some(Signed(person)))
+        }
     }
 }
 

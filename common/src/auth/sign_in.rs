@@ -15,7 +15,7 @@ use crate::notify::{self, Facts, Message, Told};
 use crate::secret;
 use crate::session::{self, Method, SignIn, Tokens};
 use crate::user::verification::{self, By, Proving};
-use crate::user::{self, Identifier};
+use crate::user::{self, Identifier, Status, inactive};
 
 /// The identifier is the caller's, and nobody has registered with it.
 pub const NO_ACCOUNT: Code = Code {
@@ -45,7 +45,8 @@ impl std::fmt::Debug for Ask {
 }
 
 /// Signs in with a code that was proved. An identifier that nobody had proved is proved by it, and what was
-/// set on its account before is void, unless the code was bound to that account.
+/// set on its account before is void, unless the code was bound to that account. An account that was set aside
+/// for want of activity is active again, also before a second factor: that one is still asked for.
 ///
 /// # Errors
 /// `verification.*`, `auth.no_account`, `user.identifier_taken`, `mfa.required`, `account.*`.
@@ -98,7 +99,8 @@ async fn attempt(ctx: &Context, client: &Client, ask: &Ask) -> Result<Result<Tok
     let Some(found) = found.filter(|found| found.verified || !found.ever_verified || bound(found)) else {
         return Err(NO_ACCOUNT.refuse("Nobody has registered with this identifier.").into());
     };
-    if let Err(refusal) = found.status.must_be_active() {
+    let lapsed = found.status == Status::Inactive && inactive::is_lapsed(&mut tx, found.user_id).await?;
+    if !lapsed && let Err(refusal) = found.status.must_be_active() {
         note(&mut tx, ctx, client, ask, refusal.code).await?;
         tx.commit().await?;
         return Ok(Err(refusal));
@@ -121,6 +123,9 @@ async fn attempt(ctx: &Context, client: &Client, ask: &Ask) -> Result<Result<Tok
             }
             other => other?,
         }
+    }
+    if lapsed {
+        inactive::bring_back(&mut tx, ctx, client, found.user_id).await?;
     }
     if !found.ever_verified {
         // the first proof of an account made by form or by staff

@@ -169,7 +169,7 @@ impl Run<'_> {
         // first: an address that somebody has now may still be theirs over there
         for one in gone {
             let now = self.turn().await?;
-            let fates = match self.call(self.provider.erase(one.0, one.1, now)).await? {
+            let fates = match self.ask(self.provider.erase(one.0, one.1, now)).await? {
                 Taking::Taken(fates) => fates,
                 Taking::Refused { fate, .. } => vec![(one.0, fate)],
             };
@@ -185,7 +185,7 @@ impl Run<'_> {
         let mut parts = vec![people];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
             let now = self.turn().await?;
-            match (self.call(self.provider.tell(part, now)).await?, part) {
+            match (self.ask(self.provider.tell(part, now)).await?, part) {
                 (Taking::Taken(fates), _) => self.write_down(&numbers(part), fates, tries).await?,
                 (Taking::Refused { fate, certain }, [one]) => {
                     if !certain && let Fate::Refused(reason) = &fate {
@@ -227,7 +227,8 @@ impl Run<'_> {
         }
     }
 
-    async fn call(&self, call: impl Future<Output = Result<Taking, Setback>>) -> Result<Taking, Stop> {
+    /// A call: counted, timed and part of the trace.
+    async fn ask(&self, call: impl Future<Output = Result<Taking, Setback>>) -> Result<Taking, Stop> {
         let outcome = |answer: &Result<Taking, Setback>| match answer {
             Ok(Taking::Taken(_)) => "accepted",
             Ok(Taking::Refused { .. }) => "give_up",

@@ -1,27 +1,21 @@
-//! Notices: what a person is told of their own account ([`tell`]). A notice goes to one proved address,
-//! mail before text message, in the owner's language, and is of use for a day. What a text says besides
-//! its kind are [`Facts`]: no secret, no code, no link, and of who did it no more than the owner needs.
+//! Notices: what a person is told of their own account. What a text says besides its kind are [`Facts`]: no
+//! secret, no code, no link, and of who did it no more than the owner needs.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::jobs::DeliverNotice;
-use super::{Message, store};
+use super::Message;
 use crate::audit::Client;
-use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::id;
-use crate::job::{self, Terms};
-use crate::user::Identifier;
 
-/// How long a notice is worth sending.
-const LIFE: TimeDelta = TimeDelta::hours(24);
+/// The longest subject of the staff's, in characters.
+pub const MOST_SUBJECT: usize = 100;
+/// The longest text of the staff's, in characters: a text message takes several parts for it.
+pub const MOST_TEXT: usize = 1_000;
 
 /// A notice.
 #[derive(Clone, Debug)]
@@ -65,6 +59,12 @@ pub struct Facts {
     /// When something follows: an erasure, an end of use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<NaiveDate>,
+    /// One line of the staff's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What the staff wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// What was changed of an account.
@@ -137,6 +137,17 @@ impl Facts {
         Self { at: Some(at), ..Self::default() }
     }
 
+    /// The words of a [`Message::StaffMessage`]: a line of up to [`MOST_SUBJECT`] characters and a text of
+    /// up to [`MOST_TEXT`]; whoever takes them from outside refuses longer ones. Control characters become
+    /// spaces; the text keeps its line breaks.
+    pub fn said(subject: &str, text: &str) -> Self {
+        let clean = |words: &str, breaks: bool| -> String {
+            let keep = |c: char| if c.is_control() && !(breaks && c == '\n') { ' ' } else { c };
+            words.replace("\r\n", "\n").trim().chars().map(keep).collect()
+        };
+        Self { subject: Some(clean(subject, false)), text: Some(clean(text, true)), ..Self::default() }
+    }
+
     /// None at all.
     pub fn none() -> &'static Self {
         static NONE: LazyLock<Facts> = LazyLock::new(Facts::default);
@@ -147,78 +158,6 @@ impl Facts {
     pub(super) fn read(row: &Value) -> Self {
         serde_json::from_value(row.clone()).unwrap_or_default()
     }
-}
-
-/// Tells the person, with the caller's transaction: at their proved address, by mail before text message.
-/// Whoever has proved none is not told. The caller wakes [`Queue::Default`](crate::job::Queue) after the
-/// commit.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn tell<'a>(
-    tx: &mut PgConnection,
-    ctx: &Context,
-    client: impl Into<Option<&'a Client>>,
-    told: &Told,
-) -> Result<()> {
-    let Some(reach) = store::find_reach(&mut *tx, told.user_id).await? else { return Ok(()) };
-    let email = reach.email.map(Identifier::Email);
-    if let Some(to) = email.or(reach.phone_number.map(Identifier::Phone)) {
-        insert(tx, ctx, client.into(), told, &reach.language, &to).await?;
-    }
-    Ok(())
-}
-
-/// Tells these addresses, proved or not, once each: the old and the new one of a change.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn tell_at<'a>(
-    tx: &mut PgConnection,
-    ctx: &Context,
-    client: impl Into<Option<&'a Client>>,
-    told: &Told,
-    to: &[Identifier],
-) -> Result<()> {
-    let client = client.into();
-    let Some(reach) = store::find_reach(&mut *tx, told.user_id).await? else { return Ok(()) };
-    for (n, one) in to.iter().enumerate() {
-        if !to[..n].contains(one) {
-            insert(tx, ctx, client, told, &reach.language, one).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn insert(
-    tx: &mut PgConnection,
-    ctx: &Context,
-    client: Option<&Client>,
-    told: &Told,
-    language: &str,
-    to: &Identifier,
-) -> Result<()> {
-    let (now, delivery_id) = (ctx.now(), id::unguessable());
-    let terms = Terms { expires_at: Some(now + LIFE), ..client.map(Terms::of).unwrap_or_default() };
-    let (request_id, traceparent) = (terms.request_id.clone(), terms.traceparent.clone());
-    let job = job::row(now, &DeliverNotice { delivery_id, created_at: now }, terms)?;
-    let delivery = store::NewDelivery {
-        delivery_id,
-        created_at: now,
-        kind: told.message.name(),
-        channel: to.channel().name(),
-        recipient: to.as_str().to_owned(),
-        language: language.to_owned(),
-        user_id: Some(told.user_id),
-        challenge_id: None,
-        purpose: None,
-        sends: true,
-        facts: serde_json::to_value(&told.facts).map_err(Error::internal)?,
-        expires_at: now + LIFE,
-        request_id,
-        traceparent,
-    };
-    Ok(store::insert(tx, &delivery, &job).await?)
 }
 
 /// What a `User-Agent` says of browser and system, in words of ours: the field is whatever a stranger
@@ -280,6 +219,8 @@ pub(super) fn samples() -> Vec<&'static Facts> {
             role: Some("dp_academics".to_owned()),
             username: Some("a".repeat(30)),
             date: NaiveDate::from_ymd_opt(2026, 1, 31),
+            subject: Some("s".repeat(MOST_SUBJECT)),
+            text: Some("Classes begin on Monday.\nBring your card & a \"pen\".".to_owned()),
             ..Facts::default()
         };
         let changes = Change::ALL.map(|what| Facts { what: Some(what), ..full.clone() });
@@ -335,6 +276,13 @@ mod tests {
         ] {
             assert_eq!(place(ip.parse().expect("address")), wanted);
         }
+    }
+
+    #[test]
+    fn what_staff_say_holds_no_control_characters() {
+        let said = Facts::said(" One\r\nBcc: all\u{7}", "One\r\ntwo\0\u{1b}[0m\n");
+        assert_eq!(said.subject.as_deref(), Some("One Bcc: all "));
+        assert_eq!(said.text.as_deref(), Some("One\ntwo  [0m"));
     }
 
     #[test]

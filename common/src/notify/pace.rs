@@ -1,18 +1,20 @@
 //! Providers with a rate: a delivery waits for its turn before it is taken up, so that being sent away is
 //! no try. Who has no account waits as those who have.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::Via;
 use super::desk::find_channel;
 use crate::context::Context;
 use crate::desk::rate::Turn;
 use crate::error::Result;
 use crate::job::Verdict;
 use crate::provider::Answer;
-use crate::user::Channel;
 
-/// Waits for the turn of the first provider of a delivery's channel. A verdict: not now.
+/// Waits for the turn of the first provider of a delivery's channel. A verdict: not now, and when.
 ///
 /// # Errors
 /// The database does not answer.
@@ -20,13 +22,13 @@ pub(super) async fn turn(
     ctx: &Context,
     delivery_id: Uuid,
     created_at: DateTime<Utc>,
-) -> Result<Option<Verdict>> {
+) -> Result<Option<(Duration, Verdict)>> {
     if !ctx.turns.any(ctx).await? {
         return Ok(None);
     }
     let Some(channel) = find_channel(&ctx.db, delivery_id, created_at).await? else { return Ok(None) };
-    let names = [Channel::Sms, Channel::Email].into_iter().find(|known| known.name() == channel);
-    let Some(provider) = names.and_then(|channel| ctx.notify.names(channel).first().copied()) else {
+    let names = Via::named(&channel).map(|via| ctx.notify.names(via));
+    let Some(provider) = names.and_then(|names| names.first().copied()) else {
         return Ok(None);
     };
     Ok(match ctx.turns.of(ctx, provider).await? {
@@ -35,7 +37,8 @@ pub(super) async fn turn(
             None
         }
         Turn::Away(after) => {
-            Some(Verdict::Snooze { after, reason: format!("over the rate of {provider}: it waits its turn") })
+            let reason = format!("over the rate of {provider}: it waits its turn");
+            Some((after, Verdict::Snooze { after, reason }))
         }
     })
 }

@@ -49,6 +49,27 @@ pub async fn assign(
 ) -> Result<Assignment> {
     person.may(Permission::UsersRole)?;
     person.require_fresh(ctx)?;
+    let mut tx = ctx.db.begin().await?;
+    let new = assign_in(&mut tx, ctx, client, person, user_id, grant, "").await?;
+    tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
+    Ok(new)
+}
+
+/// [`assign`] with the caller's transaction, by somebody whose proof of who they are was looked at before.
+///
+/// # Errors
+/// As [`assign`].
+pub(crate) async fn assign_in(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    grant: Grant,
+    reason: &str,
+) -> Result<Assignment> {
+    person.may(Permission::UsersRole)?;
     if person.user_id() == user_id {
         return Err(user::SELF.refuse("Somebody else has to do this.").into());
     }
@@ -56,9 +77,8 @@ pub async fn assign(
         return Err(FORBIDDEN.refuse("Superusers alone make and unmake superusers.").into());
     }
     let now = ctx.now();
-    let mut tx = ctx.db.begin().await?;
-    let role = find(store::lock(&mut tx, &grant.role).await?)?;
-    let old = store::lock_assignment(&mut tx, user_id).await?;
+    let role = find(store::lock(tx, &grant.role).await?)?;
+    let old = store::lock_assignment(tx, user_id).await?;
     let old = old.ok_or_else(|| user::NOT_FOUND.refuse("There is no such user."))?;
     if !person.reaches(old.rank, old.is_superuser) || !person.reaches(role.rank, false) {
         return Err(BEYOND_RANK.refuse("You give roles up to your own rank, to people up to it.").into());
@@ -72,10 +92,10 @@ pub async fn assign(
         is_superuser: grant.is_superuser.unwrap_or(old.is_superuser),
     };
     if old.is_superuser && !new.is_superuser {
-        keep_superuser(&mut tx, user_id).await?;
+        keep_superuser(tx, user_id).await?;
     }
     if new != old {
-        store::set_assignment(&mut tx, &new, now).await?;
+        store::set_assignment(tx, &new, now).await?;
         let said = |it: &Assignment| json!({ "role": it.role, "is_superuser": it.is_superuser });
         let line = Line {
             action: "user.role_changed",
@@ -83,18 +103,30 @@ pub async fn assign(
             entity_id: user_id.to_string(),
             actor: Some(person.user_id()),
             session_id: Some(person.session_id),
-            details: json!({}),
+            details: if reason.is_empty() { json!({}) } else { json!({ "reason": reason }) },
             client,
             at: now,
         };
         let values = Values { old: said(&old), new: said(&new), sealed: None };
-        audit::note_change(&mut tx, line, values).await?;
+        audit::note_change(tx, line, values).await?;
         let facts = Facts { role: Some(new.role.clone()), ..Facts::at(now) };
-        notify::tell(&mut tx, ctx, client, &Told { user_id, message: Message::RoleChanged, facts }).await?;
+        notify::tell(tx, ctx, client, &Told { user_id, message: Message::RoleChanged, facts }).await?;
     }
-    tx.commit().await?;
-    ctx.wake.queue(Queue::Default);
     Ok(new)
+}
+
+/// Refuses where the caller gives this role to nobody: it is not there, stands above them, or may do what they
+/// may not.
+///
+/// # Errors
+/// `role.not_found`, `role.beyond_rank`, `role.not_held`.
+pub(crate) async fn may_give(tx: &mut PgConnection, person: &Person, name: &str) -> Result<()> {
+    let role = find(store::lock(tx, name).await?)?;
+    if !person.reaches(role.rank, false) {
+        return Err(BEYOND_RANK.refuse("You give roles up to your own rank.").into());
+    }
+    let given: Vec<Permission> = role.permissions.iter().filter_map(|name| name.parse().ok()).collect();
+    Ok(must_hold(person, given.iter())?)
 }
 
 /// Refuses if this is the last superuser who may sign in. Whoever takes one away (the flag, the status,

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 pub use assign::{Assignment, Grant, assign, keep_superuser};
+pub(crate) use assign::{assign_in, may_give};
 pub use permission::Permission;
 pub use superuser::{Superuser, create_superuser};
 

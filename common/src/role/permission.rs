@@ -18,6 +18,8 @@ pub enum Permission {
     UsersRole,
     /// Verify identifiers by hand.
     UsersVerify,
+    /// Write to many people at once.
+    UsersMessage,
     /// See people's sessions.
     SessionsRead,
     /// End people's sessions.
@@ -52,13 +54,14 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::UsersRead,
         Self::UsersWrite,
         Self::UsersStatus,
         Self::UsersDelete,
         Self::UsersRole,
         Self::UsersVerify,
+        Self::UsersMessage,
         Self::SessionsRead,
         Self::SessionsEnd,
         Self::FactorsReset,
@@ -85,6 +88,7 @@ impl Permission {
             Self::UsersDelete => "users.delete",
             Self::UsersRole => "users.role",
             Self::UsersVerify => "users.verify",
+            Self::UsersMessage => "users.message",
             Self::SessionsRead => "sessions.read",
             Self::SessionsEnd => "sessions.end",
             Self::FactorsReset => "factors.reset",

@@ -19,6 +19,7 @@ pub use access::Claims;
 pub use end::{End, end, end_all, end_others, list, logout, logout_by_token};
 pub use key::{Keys, RotateSigningKeys, follow as follow_keys, jwks, rotate as rotate_keys};
 pub use open::{SignIn, open};
+pub(crate) use person::recall;
 pub use person::{Person, Present, authenticate, set_fresh};
 pub use refresh::{Renewals, refresh};
 pub use store::Listed;

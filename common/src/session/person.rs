@@ -137,6 +137,16 @@ pub async fn authenticate(ctx: &Context, token: &str) -> Result<Arc<Person>> {
     Ok(person)
 }
 
+/// Whose session this is, with the rights they have now, also after it ended: for work asked for in it. None:
+/// nobody who may sign in any more.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn recall(ctx: &Context, session_id: Uuid) -> Result<Option<Person>> {
+    let found = store::list_persons(&ctx.db, &[session_id]).await?.into_iter().next();
+    Ok(found.filter(|person| person.account.status == Status::Active))
+}
+
 /// The person of this session has proved anew who they are, with the caller's transaction.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use redis::aio::ConnectionManager;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::context::Context;
@@ -133,13 +133,11 @@ impl Ledger {
         if read.is_some_and(|at| at.elapsed() < FRESH) {
             return;
         }
-        let began = Instant::now();
         let (figures, redis) = tokio::join!(self.figures(ctx), self.redis_answers(ctx));
         self.redis_up.set(i64::from(redis));
         match figures {
             Ok(figures) => {
                 self.postgres_up.set(1);
-                self.took.set(began.elapsed().as_secs_f64());
                 self.set(&figures, ctx.now());
             }
             Err(error) => {
@@ -159,8 +157,15 @@ impl Ledger {
         let acquired = tokio::time::timeout(PATIENCE, ctx.db.acquire()).await;
         self.acquire.set(began.elapsed().as_secs_f64());
         let mut connection = acquired.map_err(|_| late())??;
-        let figures = tokio::time::timeout(PATIENCE, figures(&mut connection, ctx.now())).await;
-        figures.map_err(|_| late())?
+        let acquired = Instant::now();
+        let read = async {
+            let mut tx = connection.begin().await?;
+            let figures = figures(&mut tx, ctx.now()).await?;
+            tx.commit().await?;
+            self.took.set(acquired.elapsed().as_secs_f64());
+            Ok(figures)
+        };
+        tokio::time::timeout(PATIENCE, read).await.map_err(|_| late())?
     }
 
     async fn redis_answers(&self, ctx: &Context) -> bool {
@@ -210,6 +215,7 @@ impl Ledger {
 }
 
 async fn figures(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Figures> {
+    store::walk_indexes(&mut *connection).await?;
     let mut depths = store::count_depths(&mut *connection, EXACT).await?;
     let total = |depths: &[Depth], what: fn(&Depth) -> bool| -> i64 {
         depths.iter().filter(|depth| what(depth)).map(|depth| depth.jobs).sum()

@@ -275,14 +275,9 @@ impl Metrics {
         }
     }
 
-    /// One call of a provider, and what it answered (as attempt rows say it).
-    pub fn sent(&self, provider: &'static str, outcome: &'static str) {
-        self.calls.get_or_create(&Call { provider, outcome }).inc();
-    }
-
     /// Makes a call of a provider: counted, timed, and a client span of the trace that leads here. `read`
     /// says how it ended, in the words of attempt rows: `accepted`, `retry`, `unknown`, `give_up`,
-    /// `misconfigured`.
+    /// `misconfigured`; or a few words more, never a text of the answer's.
     pub async fn called<T>(
         &self,
         provider: &'static str,
@@ -292,7 +287,7 @@ impl Metrics {
         let (began, span) = (Instant::now(), Span::call(provider));
         let answer = span.around(call).await;
         let outcome = read(&answer);
-        self.sent(provider, outcome);
+        self.calls.get_or_create(&Call { provider, outcome }).inc();
         self.call_seconds.get_or_create(&Provider { provider }).observe(began.elapsed().as_secs_f64());
         span.ended(outcome, outcome == "accepted");
         answer

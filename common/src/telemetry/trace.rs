@@ -148,7 +148,7 @@ fn pairs(text: &str) -> Result<Vec<(String, Secret)>, String> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let read = |part: &str| {
         let (name, value) = part.split_once('=')?;
-        let plain = value.trim().replace('+', "%2B").replace('&', "%26");
+        let plain = value.trim().replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
         let value = url::form_urlencoded::parse(plain.as_bytes()).next()?.0.into_owned();
         http::HeaderName::from_str(name.trim()).ok()?;
         http::HeaderValue::from_str(&value).ok()?;

@@ -47,6 +47,12 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("passkey_challenges", "user_id", Way::Cascade),
     ("device_tokens", "user_id", Way::Cascade),
     ("devices", "user_id", Way::Cascade),
+    ("reminders", "user_id", Way::Cascade),
+    ("reports", "user_id", Way::Cascade),
+    ("bulk_actions", "created_by", Way::Pseudonym),
+    ("bulk_actions", "ip_address", Way::Blanked),
+    ("bulk_actions", "user_agent", Way::Blanked),
+    ("bulk_items", "user_id", Way::Pseudonym),
     ("challenges", "user_id", Way::Deleted),
     ("challenges", "identifier", Way::Deleted),
     ("challenges", "client", Way::Deleted),
@@ -143,6 +149,7 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     store::set_referrals_blank(&mut tx, user_id).await?;
     let names: Vec<String> = hashes.iter().map(|hash| secret::hex(hash)).collect();
     store::set_audit_blank(&mut tx, user_id, &names).await?;
+    store::set_bulk_blank(&mut tx, user_id).await?;
     store::delete(&mut tx, user_id).await?;
     store::insert_erased(&mut tx, user_id, now).await?;
     crm::erased(&mut tx, user_id, now).await?;

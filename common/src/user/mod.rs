@@ -1,11 +1,13 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
 mod audit;
+pub mod completeness;
 mod config;
 mod create;
 pub mod edit;
 pub mod erase;
 pub mod identifier;
+pub mod inactive;
 mod record;
 mod status;
 mod store;
@@ -22,9 +24,10 @@ pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
-pub(crate) use record::note_read;
 pub use record::{Filter, Page, Record, Row, list, show, show_to};
+pub(crate) use record::{note_read, prefix};
 pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
+pub(crate) use status::{delete_in, restore_in, set_status_in, write_to_in};
 pub use store::Found;
 pub use username::Username;
 

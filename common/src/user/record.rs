@@ -222,7 +222,7 @@ pub async fn list(
 }
 
 /// A `LIKE` pattern for texts that begin so; nothing in the text is a wildcard.
-fn prefix(text: &str) -> String {
+pub(crate) fn prefix(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 1);
     for c in text.trim().to_lowercase().chars() {
         if matches!(c, '%' | '_' | '\\') {

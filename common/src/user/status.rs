@@ -29,24 +29,41 @@ pub async fn set_status(
     status: Status,
     reason: &str,
 ) -> Result<Record> {
-    person.may(Permission::UsersStatus)?;
     let mut tx = ctx.db.begin().await?;
-    let old = reached(&mut tx, person, user_id).await?;
+    set_status_in(&mut tx, ctx, client, person, user_id, status, reason).await?;
+    finish(tx, ctx, user_id).await
+}
+
+/// [`set_status`] with the caller's transaction.
+///
+/// # Errors
+/// As [`set_status`].
+pub(crate) async fn set_status_in(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    status: Status,
+    reason: &str,
+) -> Result<()> {
+    person.may(Permission::UsersStatus)?;
+    let old = reached(tx, person, user_id).await?;
     not_deleted(&old)?;
     if status != Status::Active {
-        keep_a_superuser(&mut tx, &old).await?;
+        keep_a_superuser(tx, &old).await?;
     }
     let now = ctx.now();
-    store::set_status(&mut tx, user_id, status, Some(reason), None, now).await.map_err(taken)?;
-    note(&mut tx, ctx, client, person, &old, "user.status_changed", (status, reason)).await?;
+    store::set_status(tx, user_id, status, Some(reason), None, now).await.map_err(taken)?;
+    note(tx, ctx, client, person, &old, "user.status_changed", (status, reason)).await?;
     if status != Status::Active {
-        session::end_all(&mut tx, user_id, None, End::Status, now).await?;
+        session::end_all(tx, user_id, None, End::Status, now).await?;
     }
     if status != old.status {
         let facts = Facts { status: Some(status.name().to_owned()), ..Facts::at(now) };
-        tell(&mut tx, ctx, client, user_id, Message::AccountStatusChanged, facts).await?;
+        tell(tx, ctx, client, user_id, Message::AccountStatusChanged, facts).await?;
     }
-    finish(tx, ctx, user_id).await
+    Ok(())
 }
 
 /// Deletes somebody's account, as staff: it is erased after the grace time. Answers with when.
@@ -57,10 +74,28 @@ pub async fn delete(ctx: &Context, client: &Client, person: &Person, user_id: Uu
     if person.user_id() == user_id {
         return delete_own(ctx, client, person).await;
     }
-    person.may(Permission::UsersDelete)?;
     let mut tx = ctx.db.begin().await?;
-    let old = reached(&mut tx, person, user_id).await?;
-    remove(tx, ctx, client, person, &old).await
+    let erase_at = delete_in(&mut tx, ctx, client, person, user_id, "").await?;
+    tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
+    Ok(erase_at)
+}
+
+/// [`delete`] of somebody else with the caller's transaction.
+///
+/// # Errors
+/// As [`delete`].
+pub(crate) async fn delete_in(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    reason: &str,
+) -> Result<DateTime<Utc>> {
+    person.may(Permission::UsersDelete)?;
+    let old = reached(tx, person, user_id).await?;
+    remove(tx, ctx, client, person, &old, reason).await
 }
 
 /// Deletes the caller's account. Wants a fresh proof of who they are.
@@ -72,28 +107,30 @@ pub async fn delete_own(ctx: &Context, client: &Client, person: &Person) -> Resu
     let mut tx = ctx.db.begin().await?;
     let old = store::lock(&mut tx, person.user_id()).await?;
     let old = old.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
-    remove(tx, ctx, client, person, &old).await
+    let erase_at = remove(&mut tx, ctx, client, person, &old, "").await?;
+    tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
+    Ok(erase_at)
 }
 
 async fn remove(
-    mut tx: sqlx::Transaction<'_, sqlx::Postgres>,
+    tx: &mut PgConnection,
     ctx: &Context,
     client: &Client,
     person: &Person,
     old: &Record,
+    reason: &str,
 ) -> Result<DateTime<Utc>> {
     let now = ctx.now();
     not_deleted(old)?;
-    keep_a_superuser(&mut tx, old).await?;
+    keep_a_superuser(tx, old).await?;
     let erase_at = now + TimeDelta::from_std(ctx.config.user.grace).unwrap_or_default();
     // told while the addresses are still the account's
     let facts = Facts { date: Some(erase_at.date_naive()), ..facts(client, person, old.user_id, now) };
-    tell(&mut tx, ctx, client, old.user_id, Message::AccountDeletionScheduled, facts).await?;
-    store::set_status(&mut tx, old.user_id, Status::Deleted, None, Some(erase_at), now).await?;
-    note(&mut tx, ctx, client, person, old, "user.deleted", (Status::Deleted, "")).await?;
-    session::end_all(&mut tx, old.user_id, None, End::Status, now).await?;
-    tx.commit().await?;
-    ctx.wake.queue(Queue::Default);
+    tell(tx, ctx, client, old.user_id, Message::AccountDeletionScheduled, facts).await?;
+    store::set_status(tx, old.user_id, Status::Deleted, None, Some(erase_at), now).await?;
+    note(tx, ctx, client, person, old, "user.deleted", (Status::Deleted, reason)).await?;
+    session::end_all(tx, old.user_id, None, End::Status, now).await?;
     Ok(erase_at)
 }
 
@@ -109,18 +146,52 @@ pub async fn restore(
     user_id: Uuid,
     reason: &str,
 ) -> Result<Record> {
-    person.may(Permission::UsersStatus)?;
     let mut tx = ctx.db.begin().await?;
-    let old = reached(&mut tx, person, user_id).await?;
+    restore_in(&mut tx, ctx, client, person, user_id, reason).await?;
+    finish(tx, ctx, user_id).await
+}
+
+/// [`restore`] with the caller's transaction, which is of no more use where a name or an identifier is taken.
+///
+/// # Errors
+/// As [`restore`].
+pub(crate) async fn restore_in(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    reason: &str,
+) -> Result<()> {
+    person.may(Permission::UsersStatus)?;
+    let old = reached(tx, person, user_id).await?;
     if old.status != Status::Deleted {
         return Err(NOT_DELETED.refuse("Only a deleted account can be restored.").into());
     }
-    store::set_status(&mut tx, user_id, Status::Active, Some(reason), None, ctx.now())
-        .await
-        .map_err(taken)?;
-    note(&mut tx, ctx, client, person, &old, "user.restored", (Status::Active, reason)).await?;
-    tell(&mut tx, ctx, client, user_id, Message::AccountRestored, Facts::at(ctx.now())).await?;
-    finish(tx, ctx, user_id).await
+    store::set_status(tx, user_id, Status::Active, Some(reason), None, ctx.now()).await.map_err(taken)?;
+    note(tx, ctx, client, person, &old, "user.restored", (Status::Active, reason)).await?;
+    tell(tx, ctx, client, user_id, Message::AccountRestored, Facts::at(ctx.now())).await
+}
+
+/// Writes to somebody else, as staff, with the caller's transaction. The line in the audit log holds no text.
+///
+/// # Errors
+/// `auth.forbidden`, `user.not_found`, `user.self`, `user.deleted`.
+pub(crate) async fn write_to_in(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    facts: Facts,
+    reason: &str,
+) -> Result<()> {
+    person.may(Permission::UsersMessage)?;
+    let old = reached(tx, person, user_id).await?;
+    not_deleted(&old)?;
+    let line = line(client, person, user_id, "user.written_to", json!({ "reason": reason }), ctx.now());
+    crate::audit::note(tx, line).await?;
+    tell(tx, ctx, client, user_id, Message::StaffMessage, facts).await
 }
 
 /// Ends the sessions of somebody the caller may act on.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use keryu_common::notify::store::Firsts;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -213,7 +214,8 @@ async fn a_worker_that_dies_during_the_call_leaves_an_open_attempt_and_the_code_
     // what is left of a worker that was killed after it took the delivery up
     let ids = [delivery_id(&issued)];
     let now = product.ctx.now();
-    keryu_common::notify::store::open(&product.ctx.db, now, &ids, &[now], Some("http"), None, &[true])
+    let firsts = Firsts { sms: Some("http"), ..Firsts::default() };
+    keryu_common::notify::store::open(&product.ctx.db, now, &ids, &[now], firsts, &[true])
         .await
         .expect("open");
     assert_eq!(state(&product, &issued).await, "sending");

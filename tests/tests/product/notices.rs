@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keryu_common::audit::Client;
+use keryu_common::notify::store::Firsts;
 use keryu_common::notify::{self, Change, Facts, Message, Told};
 use keryu_common::user::Identifier;
 use serde_json::Value;
@@ -158,10 +159,9 @@ async fn a_notice_in_the_hands_of_a_worker_that_died_is_held() {
     let ada = product.world.user(PHONE).await;
     new_device(&product, ada).await;
     let (now, ids) = (product.ctx.now(), [delivery_id(&product).await]);
+    let firsts = Firsts { sms: Some("http"), ..Firsts::default() };
     // what is left of a worker that was killed after it took the delivery up
-    notify::store::open(&product.ctx.db, now, &ids, &[now], Some("http"), None, &[false])
-        .await
-        .expect("open");
+    notify::store::open(&product.ctx.db, now, &ids, &[now], firsts, &[false]).await.expect("open");
     product.drain().await;
     let (state, _, reason) = delivery(&product).await;
     assert_eq!(state, "unknown");

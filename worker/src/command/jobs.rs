@@ -92,16 +92,16 @@ struct Retry {
     #[arg(long)]
     dead: bool,
     /// Of this kind
-    #[arg(long, requires = "dead")]
+    #[arg(long, requires = "dead", conflicts_with = "id")]
     kind: Option<String>,
     /// Of this queue
-    #[arg(long, requires = "dead")]
+    #[arg(long, requires = "dead", conflicts_with = "id")]
     queue: Option<Queue>,
     /// Whose error holds this text
-    #[arg(long, requires = "dead")]
+    #[arg(long, requires = "dead", conflicts_with = "id")]
     error: Option<String>,
     /// Dead since this moment or later: 2026-01-31T12:00:00Z
-    #[arg(long, requires = "dead")]
+    #[arg(long, requires = "dead", conflicts_with = "id")]
     since: Option<DateTime<Utc>>,
 }
 

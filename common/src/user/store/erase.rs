@@ -186,6 +186,17 @@ pub async fn set_audit_blank(tx: &mut PgConnection, user_id: Uuid, hashes: &[Str
     Ok(())
 }
 
+/// Blanks where from somebody asked for what was done to many.
+pub async fn set_bulk_blank(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE bulk_actions SET ip_address = NULL, user_agent = NULL WHERE created_by = $1",
+        user_id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Deletes somebody, and with them all rows that refer to them.
 pub async fn delete(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
     sqlx::query!("DELETE FROM users WHERE user_id = $1", user_id).execute(tx).await?;

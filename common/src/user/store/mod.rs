@@ -7,9 +7,11 @@ use uuid::Uuid;
 use super::{Identifier, Status};
 
 mod erase;
+mod inactive;
 mod record;
 
 pub use erase::*;
+pub use inactive::*;
 pub use record::*;
 
 type Sql<T> = Result<T, sqlx::Error>;

@@ -96,7 +96,8 @@ pub async fn set(tx: &mut PgConnection, user_id: Uuid, edit: &Edit, now: DateTim
     Ok(())
 }
 
-/// Sets a status; with a time, the account is deleted and will be erased then.
+/// Sets a status; with a time, the account is deleted and will be erased then. What want of activity had led to
+/// is over: only a status set by its schedule is taken back by a sign-in.
 pub async fn set_status(
     tx: &mut PgConnection,
     user_id: Uuid,
@@ -106,7 +107,8 @@ pub async fn set_status(
     now: DateTime<Utc>,
 ) -> Sql<()> {
     sqlx::query!(
-        "UPDATE users SET status = $2, status_reason = $3, erase_at = $4,
+        "UPDATE users SET status = $2, status_reason = $3, erase_at = $4, lapsed_at = NULL,
+                inactivity_warned_at = NULL,
                 deleted_at = CASE WHEN $4::timestamptz IS NOT NULL THEN $5::timestamptz END, updated_at = $5
          WHERE user_id = $1",
         user_id,

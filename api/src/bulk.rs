@@ -1,0 +1,361 @@
+//! What staff do to many people at once, over HTTP.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use keryu_common::bulk::{self, Action, Ask, Filter, Letter, Who};
+use keryu_common::config::Config;
+use keryu_common::error::{Code, VALIDATION};
+use keryu_common::role::Permission;
+use keryu_common::user::Status;
+use keryu_common::{Context, idempotency, role, session};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object, OpenApi};
+use uuid::Uuid;
+
+use crate::edge::body::{Body, Input};
+use crate::edge::client::Caller;
+use crate::edge::field::{LineIn, ParagraphIn};
+use crate::edge::idempotency::Idempotent;
+use crate::edge::problem::{Answer, NOT_FOUND};
+use crate::edge::signed::Signed;
+use crate::operation::{Accepted, Note, Security, Tag};
+
+/// What the document says of the operations here.
+pub const NOTES: &[Note] = &[
+    Note {
+        operation: "bulk_order",
+        security: Security::Staff(Permission::UsersRead),
+        refusals: ORDER_REFUSALS,
+    },
+    Note {
+        operation: "bulk_show",
+        security: Security::Staff(Permission::UsersRead),
+        refusals: &[bulk::NOT_FOUND, NOT_FOUND, VALIDATION],
+    },
+];
+const ORDER_REFUSALS: &[Code] = &[
+    bulk::NOBODY,
+    session::STEP_UP,
+    role::NOT_FOUND,
+    role::BEYOND_RANK,
+    role::NOT_HELD,
+    idempotency::MISMATCH,
+    idempotency::LOST,
+];
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum BulkActionIn {
+    /// Status `active`.
+    Activate,
+    /// Status `inactive`.
+    Deactivate,
+    /// Status `suspended`.
+    Suspend,
+    /// Status `banned`.
+    Ban,
+    /// Deleted, and erased after the grace time.
+    Delete,
+    /// A deletion taken back.
+    Restore,
+    /// Another role.
+    AssignRole,
+    /// A message.
+    SendMessage,
+}
+
+impl From<BulkActionIn> for Action {
+    fn from(action: BulkActionIn) -> Self {
+        match action {
+            BulkActionIn::Activate => Self::Activate,
+            BulkActionIn::Deactivate => Self::Deactivate,
+            BulkActionIn::Suspend => Self::Suspend,
+            BulkActionIn::Ban => Self::Ban,
+            BulkActionIn::Delete => Self::Delete,
+            BulkActionIn::Restore => Self::Restore,
+            BulkActionIn::AssignRole => Self::AssignRole,
+            BulkActionIn::SendMessage => Self::SendMessage,
+        }
+    }
+}
+
+/// The status of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum BulkStatusIn {
+    /// Who may sign in.
+    Active,
+    /// Set aside.
+    Inactive,
+    /// For a time.
+    Suspended,
+    /// For good.
+    Banned,
+    /// In the grace time before erasure.
+    Deleted,
+}
+
+impl From<BulkStatusIn> for Status {
+    fn from(status: BulkStatusIn) -> Self {
+        match status {
+            BulkStatusIn::Active => Self::Active,
+            BulkStatusIn::Inactive => Self::Inactive,
+            BulkStatusIn::Suspended => Self::Suspended,
+            BulkStatusIn::Banned => Self::Banned,
+            BulkStatusIn::Deleted => Self::Deleted,
+        }
+    }
+}
+
+/// Which people: all that fit everything said here, and have joined by now.
+#[derive(Debug, Default, Object)]
+pub struct BulkFilterIn {
+    /// With this status; absent: any but `deleted`.
+    #[oai(skip_serializing_if_is_none)]
+    status: Option<BulkStatusIn>,
+    /// With this role.
+    #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
+    role: Option<String>,
+    /// The beginning of a username, an e-mail address or a phone number.
+    search: Option<LineIn>,
+    /// Whether the e-mail address is proved.
+    email_verified: Option<bool>,
+    /// Whether the phone number is proved.
+    phone_verified: Option<bool>,
+    /// The first day of joining (UTC).
+    start_date: Option<NaiveDate>,
+    /// The last day of joining (UTC), no earlier than the first.
+    end_date: Option<NaiveDate>,
+}
+
+/// What staff write.
+#[derive(Debug, Object)]
+pub struct BulkMessageIn {
+    /// One line.
+    subject: LineIn,
+    /// Plain text.
+    text: ParagraphIn,
+}
+
+/// Something to do to many people.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct BulkIn {
+    /// What.
+    action: BulkActionIn,
+    /// To these people; either this or `filter`.
+    #[oai(validator(max_items = 10000))]
+    ids: Option<Vec<Uuid>>,
+    /// To all who fit.
+    #[oai(skip_serializing_if_is_none)]
+    filter: Option<BulkFilterIn>,
+    /// Why; kept with each account and in the audit log.
+    reason: LineIn,
+    /// For `assign_role`.
+    #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
+    role: Option<String>,
+    /// For `send_message`.
+    #[oai(skip_serializing_if_is_none)]
+    message: Option<BulkMessageIn>,
+}
+
+impl Example for BulkIn {
+    fn example() -> Self {
+        Self {
+            action: BulkActionIn::Suspend,
+            ids: None,
+            filter: Some(BulkFilterIn {
+                status: Some(BulkStatusIn::Active),
+                role: Some("trainee".to_owned()),
+                end_date: NaiveDate::from_ymd_opt(2025, 12, 31),
+                ..BulkFilterIn::default()
+            }),
+            reason: LineIn("The intake of 2025 has left".to_owned()),
+            role: None,
+            message: None,
+        }
+    }
+}
+
+impl Input for BulkIn {
+    type Ask = Ask;
+    /// Ten thousand ids.
+    const ROOM: usize = 524_288;
+
+    fn ask(self, _: &Config) -> Option<Ask> {
+        let who = match (self.ids, self.filter) {
+            (Some(ids), None) => Some(Who::Ids(ids)),
+            (None, Some(filter)) => Some(Who::Filter(Filter {
+                status: filter.status.map(Status::from),
+                role: filter.role,
+                search: match &filter.search {
+                    Some(text) => Some(text.parse()?),
+                    None => None,
+                },
+                email_verified: filter.email_verified,
+                phone_verified: filter.phone_verified,
+                start_date: filter.start_date,
+                end_date: filter.end_date,
+            })),
+            _ => None,
+        };
+        let message = match &self.message {
+            Some(letter) => Some(Letter { subject: letter.subject.parse()?, text: letter.text.parse()? }),
+            None => None,
+        };
+        Some(Ask { action: self.action.into(), who, reason: self.reason.parse()?, role: self.role, message })
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct BulkOrderedOut {
+    /// Under which it can be looked at.
+    id: Uuid,
+}
+
+impl Example for BulkOrderedOut {
+    fn example() -> Self {
+        Self { id: ID }
+    }
+}
+
+const ID: Uuid = Uuid::from_u128(0x019a_9f31_7cf2_7b0a_9e1c_2d3e_4f50_6178);
+
+/// Somebody it was not done to.
+#[derive(Debug, Object)]
+pub struct BulkFailureOut {
+    /// Who.
+    user_id: Uuid,
+    /// `failed`, or `skipped`: oneself.
+    outcome: String,
+    /// The code of the refusal.
+    code: String,
+}
+
+/// How far it is.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct BulkOut {
+    /// Which.
+    id: Uuid,
+    /// What is done.
+    action: String,
+    /// `selecting`, `running`, `finished`, or `expired`: a day was not enough.
+    state: String,
+    /// How many people were chosen so far.
+    total: i64,
+    /// To how many it was done.
+    done: i64,
+    /// To how many it could not be done.
+    failed: i64,
+    /// Oneself.
+    skipped: i64,
+    /// Who asked.
+    created_by: Uuid,
+    /// When.
+    created_at: DateTime<Utc>,
+    /// When it was finished.
+    finished_at: Option<DateTime<Utc>>,
+    /// Those it was not done to so far, by id; once it is finished, all of them, a page at a time.
+    failures: Vec<BulkFailureOut>,
+    /// For the next page of failures; null where there is none.
+    next_cursor: Option<Uuid>,
+}
+
+impl Example for BulkOut {
+    fn example() -> Self {
+        let who = Uuid::from_u128(0x019a_9f31_7cf2_7b0a_9e1c_2d3e_4f50_6172);
+        let at = DateTime::from_timestamp(1_793_000_000, 0).unwrap_or_default();
+        Self {
+            id: ID,
+            action: "suspend".to_owned(),
+            state: "finished".to_owned(),
+            total: 300,
+            done: 299,
+            failed: 1,
+            skipped: 0,
+            created_by: who,
+            created_at: at,
+            finished_at: Some(at),
+            failures: vec![BulkFailureOut {
+                user_id: ID,
+                outcome: "failed".to_owned(),
+                code: "auth.forbidden".to_owned(),
+            }],
+            next_cursor: None,
+        }
+    }
+}
+
+/// The operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Bulk;
+
+#[OpenApi(prefix_path = "/api/admin/users", tag = "Tag::Admin")]
+impl Bulk {
+    /// Do something to many people
+    ///
+    /// A job does it, one person after another, each with an audit line and a notice. Never to oneself, never
+    /// above one's rank; the rights of who asked count as they are when it is done. Beside the right to see
+    /// people it takes the one for the action: `users.status`, `users.delete`, `users.role` (shortly after a
+    /// proof of who one is) or `users.message`.
+    #[oai(path = "/bulk", method = "post", operation_id = "bulk_order")]
+    async fn order(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        person: Signed,
+        /// The same key and body within a day gets the saved answer.
+        #[oai(name = "Idempotency-Key")]
+        key: Idempotent,
+        body: Body<BulkIn>,
+    ) -> Answer<Accepted<BulkOrderedOut>> {
+        let key = key.bind_as(&ctx.config, &person, "bulk_order", &body.raw)?;
+        let id = bulk::order(&ctx, &from, &person, body.ask, key.as_ref()).await?;
+        Ok(Accepted(BulkOrderedOut { id }))
+    }
+
+    /// See how far it is
+    #[oai(path = "/bulk/:id", method = "get", operation_id = "bulk_show")]
+    async fn show(
+        &self,
+        ctx: Data<&Context>,
+        person: Signed,
+        /// Which.
+        id: Path<Uuid>,
+        /// How many failures at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
+        limit: Query<Option<u32>>,
+        /// From the page before.
+        cursor: Query<Option<Uuid>>,
+    ) -> Answer<Json<BulkOut>> {
+        let limit = i64::from(limit.0.unwrap_or(100));
+        let it = bulk::show(&ctx, &person, id.0, cursor.0, limit).await?;
+        let last = it.failures.last().map(|failure| failure.user_id);
+        let next_cursor = last.filter(|_| it.failures.len() as i64 == limit);
+        let failures = it.failures.into_iter().map(|failure| BulkFailureOut {
+            user_id: failure.user_id,
+            outcome: failure.outcome,
+            code: failure.code,
+        });
+        Ok(Json(BulkOut {
+            id: it.bulk_action_id,
+            action: it.action,
+            state: it.state.name().to_owned(),
+            total: it.total,
+            done: it.done,
+            failed: it.failed,
+            skipped: it.skipped,
+            created_by: it.created_by,
+            created_at: it.created_at,
+            finished_at: it.finished_at,
+            failures: failures.collect(),
+            next_cursor,
+        }))
+    }
+}

@@ -1,0 +1,91 @@
+//! The SQL of reminders: one statement a function, rows out, no decisions.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::user::completeness::Known;
+
+type Sql<T> = Result<T, sqlx::Error>;
+
+/// Somebody who may be reminded of their profile.
+#[derive(Debug)]
+pub struct Person {
+    pub user_id: Uuid,
+    pub created_at: DateTime<Utc>,
+    pub first_name: bool,
+    pub last_name: bool,
+    pub identifier: bool,
+    /// The last reminder they got; 0: none.
+    pub reminded: i16,
+}
+
+impl Person {
+    pub fn known(&self) -> Known {
+        Known { first_name: self.first_name, last_name: self.last_name, identifier: self.identifier }
+    }
+}
+
+/// Active people by when they joined: after this one, and until a moment.
+pub async fn list_joined(
+    db: impl PgExecutor<'_>,
+    (since, after): (DateTime<Utc>, Uuid),
+    until: DateTime<Utc>,
+    most: i64,
+) -> Sql<Vec<Person>> {
+    sqlx::query_as!(
+        Person,
+        r#"SELECT u.user_id, u.created_at, u.first_name IS NOT NULL AS "first_name!",
+                  u.last_name IS NOT NULL AS "last_name!",
+                  u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL AS "identifier!",
+                  coalesce((SELECT max(m.step) FROM reminders m
+                            WHERE m.user_id = u.user_id AND m.kind = 'profile_completion_reminder'), 0::smallint)
+                      AS "reminded!"
+           FROM users u
+           WHERE (u.created_at, u.user_id) > ($1, $2) AND u.created_at <= $3 AND u.status = 'active'
+           ORDER BY u.created_at, u.user_id LIMIT $4"#,
+        since,
+        after,
+        until,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Those of these people who are active, in order, so that two batches wait for each other.
+pub async fn list_people(db: impl PgExecutor<'_>, people: &[Uuid]) -> Sql<Vec<Person>> {
+    sqlx::query_as!(
+        Person,
+        r#"SELECT u.user_id, u.created_at, u.first_name IS NOT NULL AS "first_name!",
+                  u.last_name IS NOT NULL AS "last_name!",
+                  u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL AS "identifier!",
+                  coalesce((SELECT max(m.step) FROM reminders m
+                            WHERE m.user_id = u.user_id AND m.kind = 'profile_completion_reminder'), 0::smallint)
+                      AS "reminded!"
+           FROM users u WHERE u.user_id = ANY($1) AND u.status = 'active' ORDER BY u.user_id"#,
+        people,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Writes that somebody was reminded. False: they were already.
+pub async fn insert(
+    tx: &mut PgConnection,
+    user_id: Uuid,
+    kind: &str,
+    step: i16,
+    now: DateTime<Utc>,
+) -> Sql<bool> {
+    let done = sqlx::query!(
+        "INSERT INTO reminders (user_id, kind, step, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        user_id,
+        kind,
+        step,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
