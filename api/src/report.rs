@@ -40,7 +40,7 @@ pub const NOTES: &[Note] = &[
 
 /// A report, without its content.
 #[derive(Debug, Object)]
-#[oai(example)]
+#[oai(example, rename = "UsageReportOut")]
 pub struct ReportOut {
     /// Which.
     id: Uuid,
