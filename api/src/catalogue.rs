@@ -7,7 +7,7 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, device, idempotency, ip_block, limit, notify, report, role, session, user,
+    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, user,
 };
 
 use crate::edge::problem;
@@ -35,6 +35,7 @@ pub fn codes() -> Vec<Code> {
         .chain(report::CODES)
         .chain(ip_block::CODES)
         .chain(notify::CODES)
+        .chain(desk::CODES)
         .chain(factor::CODES)
         .chain(passkey::CODES);
     let mut codes: Vec<Code> = edges.chain(crate::notes().flat_map(|note| note.refusals)).copied().collect();

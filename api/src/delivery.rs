@@ -55,6 +55,20 @@ impl From<notify::State> for StateOut {
     }
 }
 
+impl From<StateOut> for notify::State {
+    fn from(state: StateOut) -> Self {
+        match state {
+            StateOut::Queued => Self::Queued,
+            StateOut::Sending => Self::Sending,
+            StateOut::Accepted => Self::Accepted,
+            StateOut::Delivered => Self::Delivered,
+            StateOut::Failed => Self::Failed,
+            StateOut::Expired => Self::Expired,
+            StateOut::Unknown => Self::Unknown,
+        }
+    }
+}
+
 /// What became of a message.
 #[derive(Debug, Object)]
 #[oai(example)]

@@ -7,18 +7,23 @@ pub mod auth;
 pub mod bulk;
 pub mod catalogue;
 pub mod delivery;
+pub mod delivery_desk;
 pub mod dev;
 pub mod device;
 pub mod document;
 pub mod edge;
 pub mod factor;
 pub mod ip_block;
+pub mod job;
+pub mod notification;
 pub mod operation;
 pub mod passkey;
 pub mod password;
+pub mod queue;
 pub mod register;
 pub mod report;
 pub mod role;
+pub mod schedule;
 pub mod session;
 pub mod staff;
 pub mod user;
@@ -48,7 +53,13 @@ fn operations() -> impl OpenApi {
         (user::Users, report::Reports),
         (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
-        delivery::Deliveries,
+        (
+            (delivery::Deliveries, notification::Notifications),
+            delivery_desk::DeliveryDesk,
+            job::Jobs,
+            queue::Queues,
+            schedule::Schedules,
+        ),
         webhook::Webhooks,
         role::Roles,
         api_key::ApiKeys,
@@ -73,6 +84,11 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         bulk::NOTES,
         ip_block::NOTES,
         delivery::NOTES,
+        notification::NOTES,
+        job::NOTES,
+        queue::NOTES,
+        schedule::NOTES,
+        delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
         api_key::NOTES,

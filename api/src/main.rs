@@ -4,6 +4,7 @@ mod command;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -126,12 +127,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     let address = (config.http.listen.unwrap_or(everywhere), config.http.port);
     let ctx = Context::build(config)?;
+    let traces = telemetry::trace::start(&ctx.config.log, "keryu-api", &ctx.metrics)?;
     tokio::spawn(database::follow_clock(ctx.db.clone(), ctx.clock.clone()));
     tokio::spawn(session::follow_keys(ctx.clone()));
     tokio::spawn(activity::follow(ctx.clone()));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let leaving = ctx.clone();
     let stop = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => return }
+        // balancers see it in /readyz before the door closes
+        leaving.leaving.store(true, Ordering::Relaxed);
+        let delay = tokio::time::sleep(leaving.config.http.shutdown_delay);
+        tokio::select! { () = delay => {}, _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
     // the tables of the phone library take a moment to read: not on somebody's first request
     tokio::task::spawn_blocking(|| Identifier::parse("+254712345678", None).is_ok());
@@ -140,5 +147,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if let Err(error) = activity::flush(&ctx).await {
         tracing::warn!(%error, "who was here last is not written down");
     }
+    traces.stop().await;
     Ok(())
 }

@@ -142,7 +142,7 @@ pub struct EventOut {
     channel: String,
     /// Masked.
     address: Option<String>,
-    /// `code`, `link`, `staff` or `registration`.
+    /// `code`, `link`, `staff`, `change` or `registration`.
     by: String,
     /// Who did it.
     actor: Option<Uuid>,

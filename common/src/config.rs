@@ -171,6 +171,8 @@ pub struct Config {
     pub factor: crate::factor::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
+    /// CRM and analytics.
+    pub crm: crate::crm::Config,
     /// Retention of jobs.
     pub job: crate::job::Config,
 }
@@ -210,6 +212,7 @@ impl Config {
             session: crate::session::Config::read(source),
             user: crate::user::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
+            crm: crate::crm::Config::read(source),
             job: crate::job::Config::read(source),
         };
         if source.faults.is_empty() { Ok(config) } else { Err(Faults(std::mem::take(&mut source.faults))) }

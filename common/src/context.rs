@@ -1,6 +1,7 @@
 //! What every verb is given: built once per process, passed by reference.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sqlx::PgPool;
 
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
 use crate::telemetry::Metrics;
-use crate::{activity, database, ip_block, job, notify, session};
+use crate::{activity, crm, database, desk, ip_block, job, notify, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Parts {
     pub clock: Clock,
     /// What is measured in this process.
     pub metrics: Metrics,
+    /// Whether this process was told to stop: nobody should send it more.
+    pub leaving: AtomicBool,
     /// Tells workers that rows wait; best effort.
     pub wake: job::Wake,
     /// Where requests for codes share a transaction.
@@ -49,6 +52,10 @@ pub struct Parts {
     pub activity: activity::Activity,
     /// Channels, templates and the batched delivery record.
     pub notify: notify::Courier,
+    /// Whose turn it is to call a provider that has a rate.
+    pub turns: desk::rate::Turns,
+    /// Systems that keep a copy of people's data.
+    pub crm: crm::Links,
 }
 
 impl std::ops::Deref for Context {
@@ -84,11 +91,14 @@ impl Context {
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
         let keys = session::Keys::default();
+        let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
+        let crm = crm::Links::open(&config.crm)?;
         Ok(Self(Arc::new(Parts {
             db,
             config,
             clock,
             metrics,
+            leaving: AtomicBool::new(false),
             wake,
             desk,
             shield,
@@ -100,6 +110,8 @@ impl Context {
             renewals,
             activity: activity::Activity::default(),
             notify,
+            turns,
+            crm,
         })))
     }
 

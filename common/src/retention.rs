@@ -1,4 +1,7 @@
-//! What is kept how long: one row per clean-up, run by two schedules, in batches that never lock long.
+//! What is kept how long: one row per clean-up, run by schedules, in batches that never lock long. What is
+//! blanked in place of being deleted is in `blank`.
+
+pub mod blank;
 
 use std::time::Duration;
 
@@ -103,7 +106,7 @@ const EXPIRED: &[CleanUp] = &[
 ];
 
 /// Daily: history.
-fn history(keep: Duration) -> [CleanUp; 9] {
+fn history(keep: Duration) -> [CleanUp; 8] {
     [
         CleanUp {
             table: "bulk_items",
@@ -140,9 +143,16 @@ fn history(keep: Duration) -> [CleanUp; 9] {
             rule: Rule::Partitions("started_at"),
             keep: 90 * DAY,
         },
-        CleanUp { table: "audit", key: "audit_id", rule: Rule::Partitions("at"), keep: 365 * DAY },
     ]
 }
+
+/// Daily: the audit log, after a year.
+const AUDIT: &[CleanUp] = &[CleanUp {
+    table: "audit",
+    key: "audit_id",
+    rule: Rule::Partitions("at"),
+    keep: Duration::from_secs(365 * 24 * 3600),
+}];
 
 /// Deletes what ran out: codes, tokens, keys, budgets; marks deliveries nobody could make in time.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -158,7 +168,7 @@ impl Job for CleanupExpired {
     }
 }
 
-/// Drops and makes partitions; deletes dead letters and ticks after 30 days.
+/// Drops and makes partitions; deletes dead letters and ticks after 30 days, deliveries after 90.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct RetainJobs {}
 
@@ -170,6 +180,21 @@ impl Job for RetainJobs {
 
     async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
         verdict(retain(ctx).await)
+    }
+}
+
+/// Drops what the audit log holds for more than a year.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct CleanupAuditLogs {}
+
+impl Job for CleanupAuditLogs {
+    const KIND: &'static str = "retention.cleanup_audit_logs";
+    const QUEUE: Queue = Queue::Low;
+    const MAX_ATTEMPTS: i16 = 5;
+    const TIMEOUT: Duration = Duration::from_secs(600);
+
+    async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
+        verdict(all(ctx, AUDIT).await)
     }
 }
 

@@ -5,13 +5,12 @@ function setup(thread)
   thread:set("id", threads)
   threads = threads + 1
 end
-local n, accounts = 0, tonumber(os.getenv("ACCOUNTS"))
+local accounts = tonumber(os.getenv("ACCOUNTS"))
 function init()
-  math.randomseed(id + 1)
+  math.randomseed(os.time() * 2 + id)
 end
 function request()
-  n = n + 1
-  local a = id * 10000000 + n
+  local a = math.random(0, 16777215)
   local from = string.format("10.%d.%d.%d", a / 65536 % 256, a / 256 % 256, a % 256)
   local body = string.format('{"identifier":"user%d@example.org","password":"correct horse battery staple"}',
     math.random(0, accounts - 1))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# login.sh SECONDS: sign-ins by password a second at 32 connections, by wrk, beside bare Argon2id of the same
-# crate, parameters and run; then GET /me while such sign-ins saturate the threads that hash.
+# login.sh SECONDS: sign-ins by password a second at 32 connections, by wrk, in turns with bare Argon2id of the
+# same crate and parameters on both cores; then GET /me while such sign-ins saturate the threads that hash.
 # Wants DATABASE_URL (empty, migrated), REDIS_URL, KERYU_ENV=development, KERYU_SECRET_KEY, psql.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,14 +16,18 @@ INSERT INTO passwords (user_id, hash, changed_at) SELECT user_id, :'hash', now()
 ANALYZE users; ANALYZE passwords;
 SQL
 log=$(mktemp -d)
-"$api" bench-hash --seconds "$1"
 "$api" serve >/dev/null 2>"$log/api" &
 trap 'kill $(jobs -p)' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 wrk -t 2 -c 32 -d 2s -s docs/bench/login.lua "http://127.0.0.1:$PORT" >/dev/null
-echo '--- POST /api/auth/login'
-wrk -t 2 -c 32 -d "$1s" --latency -s docs/bench/login.lua "http://127.0.0.1:$PORT"
-"$api" bench-hash --seconds "$1"
+echo '--- POST /api/auth/login and bare hashes in turns: a second, and the median of their ratios'
+for _ in 1 2 3 4 5; do
+    bare=$("$api" bench-hash --seconds "$(($1 / 3))" | sed 's/.*"bare_per_s":\([0-9.]*\).*/\1/')
+    wrk -t 2 -c 32 -d "$(($1 / 3))s" -s docs/bench/login.lua "http://127.0.0.1:$PORT" >"$log/login"
+    grep Non-2xx "$log/login" || true
+    echo "$(awk '/Requests.sec/ {print $2}' "$log/login") $bare"
+done | tee "$log/turns"
+awk 'NF == 2 {print $1 / $2}' "$log/turns" | sort -n | sed -n 3p
 token=$(curl -sf "localhost:$PORT/api/auth/login" -H 'content-type: application/json' \
     -d '{"identifier":"user0@example.org","password":"correct horse battery staple"}' \
     | sed 's/.*"access_token":"\([^"]*\)".*/\1/')

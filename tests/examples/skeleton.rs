@@ -2,6 +2,8 @@
 //! joined read of session, user and role on a pool of eight, and the same answer. Nothing of the product: no
 //! limits, no metrics, no logs, no headers. `docs/bench/sessions.sh` runs it beside the product.
 
+#![expect(clippy::disallowed_methods, reason = "it has neither the product's clock nor its checked queries")]
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, RwLock};

@@ -1,6 +1,7 @@
 //! Keryu's worker: turns ledger rows into work. The registry is the table of contents.
 
 pub mod bench;
+pub mod command;
 pub mod drain;
 pub mod listen;
 pub mod metrics;

@@ -55,7 +55,7 @@ async fn answer(
     let (status, kind, body) = match request.uri().path().trim_end_matches('/') {
         "/healthz" => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
         "/readyz" => ready(&parts).await,
-        "/metrics" => (StatusCode::OK, telemetry::MEDIA_TYPE, parts.ctx.metrics.render(&parts.ctx.db)),
+        "/metrics" => (StatusCode::OK, telemetry::MEDIA_TYPE, telemetry::scrape(&parts.ctx).await),
         _ => (StatusCode::NOT_FOUND, JSON, r#"{"status":"not found"}"#.to_owned()),
     };
     Response::builder().status(status).header(header::CONTENT_TYPE, kind).body(Full::new(Bytes::from(body)))

@@ -7,7 +7,15 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use keryu_common::config::{Config, Source};
 use keryu_common::job::Queue;
+use keryu_common::user::Channel;
 use keryu_common::{Context, telemetry};
+use keryu_worker::command::crm::Crm;
+use keryu_worker::command::deliveries::Deliveries;
+use keryu_worker::command::enqueue::Enqueue;
+use keryu_worker::command::jobs::Jobs;
+use keryu_worker::command::queues::Queues;
+use keryu_worker::command::rates::Rates;
+use keryu_worker::command::schedules::Schedules;
 use keryu_worker::metrics::Metrics;
 use keryu_worker::worker::{Share, Worker};
 use keryu_worker::{bench, listen, registry};
@@ -23,6 +31,13 @@ struct Cli {
 enum Command {
     /// Run jobs until SIGTERM; running ones get 25 s to finish, the rest goes back at once
     Run(Run),
+    Enqueue(Enqueue),
+    Jobs(Jobs),
+    Queues(Queues),
+    Schedules(Schedules),
+    Deliveries(Deliveries),
+    Rates(Rates),
+    Crm(Crm),
     /// Measure: enqueue, start a worker process of its own, drain, print one line of JSON
     Bench(bench::Ask),
 }
@@ -81,7 +96,7 @@ fn main() -> ExitCode {
         }
     };
     match work(cli.command, config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("keryu-worker: {error:#}");
             ExitCode::FAILURE
@@ -89,21 +104,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn work(command: Command, config: Config) -> anyhow::Result<()> {
+fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
             Command::Run(run) => {
                 telemetry::start(&config.log, config.stage);
-                serve(Context::build(config)?, &run.shares()?).await
+                serve(Context::build(config)?, &run.shares()?).await?;
+                Ok(ExitCode::SUCCESS)
             }
-            Command::Bench(ask) => bench::run(config, ask).await,
+            Command::Bench(ask) => bench::run(config, ask).await.map(|()| ExitCode::SUCCESS),
+            Command::Enqueue(ask) => ask.run(config).await,
+            Command::Jobs(ask) => ask.run(config).await,
+            Command::Queues(ask) => ask.run(config).await,
+            Command::Schedules(ask) => ask.run(config).await,
+            Command::Deliveries(ask) => ask.run(config).await,
+            Command::Rates(ask) => ask.run(config).await,
+            Command::Crm(ask) => ask.run(config).await,
         }
     })
 }
 
 async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
+    let traces = telemetry::trace::start(&ctx.config.log, "keryu-worker", &ctx.metrics)?;
     let metrics = ctx.metrics.register(Metrics::new);
+    ctx.metrics.expect_deliveries();
+    let providers = [Channel::Sms, Channel::Email].into_iter().flat_map(|channel| ctx.notify.names(channel));
+    ctx.metrics.expect_providers(providers.chain(ctx.crm.names()));
     let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");
@@ -113,6 +140,7 @@ async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
     terminated().await?;
     tracing::info!("stopping: running jobs may finish");
     worker.stop().await;
+    traces.stop().await;
     tracing::info!("stopped");
     Ok(())
 }

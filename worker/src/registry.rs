@@ -4,33 +4,52 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use keryu_common::job::schedule::{CatchUp, Plan};
-use keryu_common::job::store::Claimed;
-use keryu_common::job::{Backoff, Job, Lease, Verdict};
+use keryu_common::job::store::{Claimed, NewJob};
+use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
+use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
-use keryu_common::{Context, activity, bulk, job, notify, reminder, report, retention, session};
+use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
     let mut all = Registry::default();
     all.job::<notify::DeliverMessage>();
     all.job::<notify::DeliverNotice>();
+    all.job::<notify::FallBackCode>();
+    all.job::<notify::FallBackNotice>();
+    all.job::<crm::SyncUsers>();
     all.job::<job::Noop>();
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
+    all.scheduled::<blank::CleanupPushTokens>("cleanup_push_tokens", "0 0 * * * *", CatchUp::One)
+        .spread(minutes(5));
+    all.scheduled::<retention::CleanupAuditLogs>("cleanup_audit_logs", "0 0 3 * * *", CatchUp::One)
+        .spread(minutes(5));
+    all.scheduled::<blank::BlankOldAddresses>("blank_old_addresses", "0 40 3 * * *", CatchUp::One)
+        .spread(minutes(5));
     all.scheduled::<session::RotateSigningKeys>("rotate_signing_keys", "0 0 4 * * *", CatchUp::One);
-    all.scheduled::<erase::EraseDue>("erase_due", "0 20 3 * * *", CatchUp::One);
+    all.scheduled::<erase::EraseDue>("erase_due", "0 20 3 * * *", CatchUp::One).spread(minutes(5));
     all.job::<erase::EraseAccount>();
     all.job::<activity::NoteSeen>();
-    all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One);
+    all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One)
+        .spread(minutes(5));
     all.job::<reminder::RemindProfiles>();
     all.job::<bulk::RunAction>();
     all.job::<report::BuildReport>();
-    all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One);
-    all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One);
-    all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One);
+    all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
+        .spread(minutes(5));
+    all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)
+        .spread(minutes(5));
+    all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One).spread(minutes(5));
     all
+}
+
+/// How long after its tick a heavy schedule may begin.
+fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
 }
 
 /// Kinds by name, and the schedules that ask for them.
@@ -43,17 +62,31 @@ pub struct Registry {
 /// How one kind is run.
 #[derive(Clone, Copy)]
 pub struct Kind {
-    version: i16,
+    /// Its name.
+    pub name: &'static str,
+    /// Where its jobs wait.
+    pub queue: Queue,
+    /// Of its payload, as this build writes it; older ones are read too.
+    pub version: i16,
     timeout: Duration,
     /// The waits between attempts.
     pub backoff: Backoff,
     run: for<'a> fn(&'a Context, &'a Lease, serde_json::Value) -> BoxFuture<'a, Verdict>,
+    row: fn(DateTime<Utc>, serde_json::Value, Terms) -> Result<NewJob, String>,
 }
 
 impl Registry {
     /// Adds a kind.
     pub fn job<J: Job>(&mut self) {
-        let kind = Kind { version: J::VERSION, timeout: J::TIMEOUT, backoff: J::BACKOFF, run: run::<J> };
+        let kind = Kind {
+            name: J::KIND,
+            queue: J::QUEUE,
+            version: J::VERSION,
+            timeout: J::TIMEOUT,
+            backoff: J::BACKOFF,
+            run: run::<J>,
+            row: row::<J>,
+        };
         self.kinds.insert(J::KIND, kind);
     }
 
@@ -63,9 +96,11 @@ impl Registry {
         name: &'static str,
         expression: &'static str,
         catch_up: CatchUp,
-    ) {
+    ) -> &mut Plan {
         self.job::<J>();
+        let place = self.plans.len();
         self.plans.push(Plan::of::<J>(name, expression, catch_up));
+        &mut self.plans[place]
     }
 
     /// The schedules.
@@ -80,22 +115,49 @@ impl Registry {
         names
     }
 
+    /// All kinds.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.values()
+    }
+
     /// One kind.
     pub fn find(&self, name: &str) -> Option<&Kind> {
         self.kinds.get(name)
     }
+
+    /// The kind of a job; or why this build cannot run it: a newer one may.
+    ///
+    /// # Errors
+    /// The reason, for a person.
+    pub fn of(&self, claimed: &Claimed) -> Result<&Kind, String> {
+        let Some(kind) = self.find(&claimed.kind) else {
+            return Err(format!("no handler for the kind {}", claimed.kind));
+        };
+        if claimed.version > kind.version {
+            let (payload, build) = (claimed.version, kind.version);
+            return Err(format!("payload version {payload} is newer than this build's {build}"));
+        }
+        Ok(kind)
+    }
 }
 
 impl Kind {
+    /// A job of this kind with arguments as an operator typed them.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn row(
+        &self,
+        now: DateTime<Utc>,
+        payload: serde_json::Value,
+        terms: Terms,
+    ) -> Result<NewJob, String> {
+        (self.row)(now, payload, terms)
+    }
+
     /// Runs one attempt to its verdict, whatever the handler does: a panic and a timeout are failed
-    /// attempts, an unknown version a dead letter.
+    /// attempts.
     pub async fn attempt(&self, ctx: &Context, lease: &Lease, claimed: Claimed) -> Verdict {
-        if claimed.version > self.version {
-            return Verdict::GiveUp(format!(
-                "payload version {} is newer than this build's {}",
-                claimed.version, self.version
-            ));
-        }
         let work = AssertUnwindSafe((self.run)(ctx, lease, claimed.payload)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(verdict)) => verdict,
@@ -113,6 +175,11 @@ fn run<'a, J: Job>(ctx: &'a Context, lease: &'a Lease, payload: serde_json::Valu
         }
     }
     .boxed()
+}
+
+fn row<J: Job>(now: DateTime<Utc>, payload: serde_json::Value, terms: Terms) -> Result<NewJob, String> {
+    let job: J = serde_json::from_value(payload).map_err(|error| error.to_string())?;
+    job::row(now, &job, terms).map_err(|error| error.to_string())
 }
 
 fn told(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -176,7 +176,8 @@ impl Relay {
                 tracing::info!(%queue, "leads the relay");
                 free.insert(Lead { since: Instant::now(), workers: 1, full: false });
             }
-            store::discard_expired(session, queue, now, 1_000).await?;
+            let expired = store::discard_expired(session, queue, now, 1_000).await?;
+            self.metrics.expired(queue, expired);
             store::unpush_stale(session, queue, now, queue.push_patience()).await?;
             if let Some(lead) = leads.get_mut(&queue) {
                 if lead.since.elapsed() > GRACE {

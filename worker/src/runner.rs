@@ -10,12 +10,13 @@ use futures::task::AtomicWaker;
 use keryu_common::batch::Batcher;
 use keryu_common::job::store::{self, Claimed, Setback};
 use keryu_common::job::{Holds, Lease, Queue, Verdict};
+use keryu_common::telemetry::trace::Span;
 use keryu_common::{Context, secret};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome, UNKNOWN};
 use crate::registry::Registry;
 
 /// A job named by a message, with the number of the push that named it.
@@ -70,6 +71,8 @@ struct Finished {
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the rest of a message may wait here for a slot.
 const HOARD: Duration = Duration::from_millis(250);
+/// How old a job is that waits in vain for a build that can run it. Less: a rolling deploy may bring one.
+const FOREIGN: Duration = Duration::from_secs(3600);
 /// The most rows one finishing statement takes.
 const MOST_FINISHED: usize = 500;
 
@@ -77,7 +80,7 @@ impl Runner {
     /// A runner with this many slots.
     pub fn new(queue: Queue, concurrency: usize, shared: Shared) -> Arc<Self> {
         let writer = shared.clone();
-        let finisher = Batcher::start(2, MOST_FINISHED, move |done| finish(writer.clone(), done));
+        let finisher = Batcher::start(2, MOST_FINISHED, move |done| finish(writer.clone(), queue, done));
         Arc::new(Self {
             queue,
             shared,
@@ -273,16 +276,25 @@ impl Runner {
         let started = ctx.now();
         let lease = Lease::new(&claimed, self.queue, holds.clone(), taken);
         let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
-        metrics.started(self.queue, (started - run_at.max(created_at)).to_std().unwrap_or_default());
-        let (verdict, backoff) = match registry.find(&kind_name) {
+        let kind = registry.of(&claimed);
+        let job = metrics.job(self.queue, kind.as_ref().map_or(UNKNOWN, |kind| kind.name));
+        job.started((started - run_at.max(created_at)).to_std().unwrap_or_default());
+        let trace = lease.traceparent.as_deref();
+        let span = Span::job(job.kind, self.queue, lease.job_id, lease.attempt, trace);
+        let (verdict, backoff) = match kind {
             _ if claimed.expires_at.is_some_and(|at| at <= started) => {
                 (Verdict::GiveUp("expired before it could run".to_owned()), None)
             }
-            Some(kind) => (kind.attempt(ctx, &lease, claimed).await, Some(kind.backoff)),
-            None => (Verdict::GiveUp(format!("no handler for the kind {kind_name}")), None),
+            Ok(kind) => (span.around(kind.attempt(ctx, &lease, claimed)).await, Some(kind.backoff)),
+            Err(reason) if (started - created_at).to_std().is_ok_and(|age| age > FOREIGN) => {
+                (Verdict::GiveUp(reason), None)
+            }
+            Err(reason) => (Verdict::Snooze { after: self.queue.foreign_pause(), reason }, None),
         };
         let took = (ctx.now() - started).to_std().unwrap_or_default();
-        metrics.finished(self.queue, &kind_name, &verdict, took);
+        let outcome = Outcome::of(&verdict, lease.is_last());
+        job.ended(outcome, took);
+        span.ended(outcome.name(), matches!(outcome, Outcome::Completed | Outcome::Snoozed));
         if verdict == Verdict::Done {
             let done = Finished { job_id: lease.job_id, attempt: lease.attempt, started };
             if let Err(error) = self.finisher.call(done).await {
@@ -323,7 +335,7 @@ impl Runner {
 }
 
 /// The finish of many at once, until it is written: the fence decides which still count.
-async fn finish(shared: Shared, done: Vec<Finished>) -> keryu_common::Result<Vec<()>> {
+async fn finish(shared: Shared, queue: Queue, done: Vec<Finished>) -> keryu_common::Result<Vec<()>> {
     let ids: Vec<Uuid> = done.iter().map(|f| f.job_id).collect();
     let attempts: Vec<i16> = done.iter().map(|f| f.attempt).collect();
     let started: Vec<DateTime<Utc>> = done.iter().map(|f| f.started).collect();
@@ -336,6 +348,7 @@ async fn finish(shared: Shared, done: Vec<Finished>) -> keryu_common::Result<Vec
         tokio::time::sleep(AGAIN).await;
     };
     if rows < ids.len() as u64 {
+        shared.metrics.late(queue, ids.len() as u64 - rows);
         tracing::warn!(
             late = ids.len() as u64 - rows,
             "finished after the lease was lost, or twice: not counted"

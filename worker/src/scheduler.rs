@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keryu_common::job::schedule;
-use keryu_common::{Context, database};
+use keryu_common::{Context, crm, database};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::Registry;
@@ -22,7 +22,8 @@ pub async fn run(ctx: Context, registry: Arc<Registry>, woken: Arc<Woken>, stop:
     while !stop.is_cancelled() {
         every.tick().await;
         if !known {
-            known = schedule::register(&ctx, registry.plans()).await.is_ok();
+            known =
+                schedule::register(&ctx, registry.plans()).await.is_ok() && crm::register(&ctx).await.is_ok();
         }
         match schedule::tick(&ctx, registry.plans()).await {
             Ok(queues) => queues.into_iter().for_each(|queue| woken.wake(queue)),

@@ -69,6 +69,7 @@ pub async fn without_redis(runner: Arc<Runner>, pulse: Pulse, stop: Cancellation
 /// Renews the process's lease until stopped, and gives back what runs under it unknown to us.
 pub async fn lease(shared: Shared, runners: Vec<Arc<Runner>>, host: String, stop: CancellationToken) {
     let pid = i32::try_from(std::process::id()).unwrap_or(0);
+    let queues: Vec<String> = runners.iter().map(|runner| runner.queue.name().to_owned()).collect();
     let mut every = tokio::time::interval(RENEW);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     database::clock_led(&shared.ctx.clock).await;
@@ -76,19 +77,26 @@ pub async fn lease(shared: Shared, runners: Vec<Arc<Runner>>, host: String, stop
     let mut session: Option<PgConnection> = None;
     while !stop.is_cancelled() {
         every.tick().await;
-        let sent = Instant::now();
+        let (sent, age) = (Instant::now(), shared.holds.age());
         let renewal = async {
             let mut connection = match session.take() {
                 Some(connection) => connection,
                 None => PgConnection::connect_with(&database::options(&shared.ctx.config)?).await?,
             };
-            store::renew_lease(&mut connection, shared.lease_id, &host, pid, shared.ctx.now()).await?;
+            store::renew_lease(&mut connection, shared.lease_id, &host, pid, &queues, shared.ctx.now())
+                .await?;
             Ok::<_, keryu_common::Error>(connection)
         };
         match tokio::time::timeout(RENEW, renewal).await {
             Ok(Ok(connection)) => {
                 session = Some(connection);
                 shared.holds.renewed(sent);
+                // before the first renewal nothing was held
+                for runner in runners.iter().filter(|_| age != Duration::MAX) {
+                    if age >= runner.queue.safe() {
+                        shared.metrics.lease_lost(runner.queue);
+                    }
+                }
                 runners.iter().for_each(|runner| runner.door.wake());
                 disown(&shared, &runners).await;
             }

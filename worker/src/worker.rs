@@ -55,6 +55,7 @@ impl Worker {
             metrics: metrics.clone(),
             freed: Arc::new(Notify::new()),
         };
+        metrics.expect(&shared.registry, shares.iter().map(|(queue, _)| *queue));
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let pulse = Pulse::default();
         let quick = wake::connect(&ctx.config.redis_url, Duration::from_secs(1))?;

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use keryu_common::audit::Client;
 use keryu_common::limit::{Bucket, Decision};
 use keryu_common::secret::random;
+use keryu_common::telemetry::trace::Span;
 use keryu_common::{Error, id};
 use poem::http::{HeaderMap, header};
 use poem::{Addr, FromRequest, Request, RequestBody};
@@ -38,8 +39,15 @@ impl Deref for Caller {
 }
 
 impl Caller {
-    /// Reads the fields of a request. `languages` are those we have messages in, the default first.
-    pub fn read(request: &Request, proxies: &[IpNet], languages: &[String], now: DateTime<Utc>) -> Self {
+    /// Reads the fields of a request. `languages` are those we have messages in, the default first; `span`
+    /// is the request's, where traces are on.
+    pub fn read(
+        request: &Request,
+        proxies: &[IpNet],
+        languages: &[String],
+        now: DateTime<Utc>,
+        span: &Span,
+    ) -> Self {
         let peer = match &request.remote_addr().0 {
             Addr::SocketAddr(address) => address.ip().to_canonical(),
             // a Unix socket: whoever is on this machine
@@ -50,7 +58,7 @@ impl Caller {
             ip: address(peer, headers, proxies),
             user_agent: text(headers, "user-agent").map(|agent| agent.chars().take(256).collect()),
             request_id: request_id(text(headers, "x-request-id"), now),
-            traceparent: Some(trace(text(headers, "traceparent"))),
+            traceparent: Some(span.traceparent().unwrap_or_else(|| trace(text(headers, "traceparent")))),
             language: language(text(headers, header::ACCEPT_LANGUAGE.as_str()), languages).to_owned(),
         };
         Self(Arc::new(Call { client, peer, limited: OnceLock::new() }))
@@ -71,6 +79,11 @@ impl<'a> FromRequest<'a> for Caller {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The `traceparent` of a request, if it is a valid one.
+pub fn given_trace(headers: &HeaderMap) -> Option<&str> {
+    text(headers, "traceparent").filter(|given| trace_of(given).is_some())
 }
 
 /// The rightmost of `X-Forwarded-For` that is no trusted proxy. From an untrusted peer, or with a field

@@ -1,5 +1,6 @@
 //! Health for whoever runs the process: alive, ready, and its metrics.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keryu_common::{Error, database, telemetry};
@@ -24,9 +25,13 @@ pub fn alive() -> Response {
     Json(json!({ "status": "ok" })).into_response()
 }
 
-/// Whether requests can be served: not without Postgres; without Redis, degraded.
+/// Whether requests should be sent here: not without Postgres, nor to a process that was told to stop; without
+/// Redis, degraded.
 #[handler]
 pub async fn ready(state: Data<&State>) -> Answer<Response> {
+    if state.ctx.leaving.load(Ordering::Relaxed) {
+        return Err(Problem(Error::Unavailable("this process is about to stop".into())));
+    }
     let (database, redis) =
         tokio::join!(answers(database::answers(&state.ctx.db)), answers(state.limiter.ping()));
     if !database {
@@ -42,7 +47,7 @@ async fn answers(ping: impl Future<Output = bool>) -> bool {
 
 /// The metrics of this process, as Prometheus reads them.
 #[handler]
-pub fn metrics(state: Data<&State>) -> Response {
-    let text = state.ctx.metrics.render(&state.ctx.db);
+pub async fn metrics(state: Data<&State>) -> Response {
+    let text = telemetry::scrape(&state.ctx).await;
     Response::builder().content_type(telemetry::MEDIA_TYPE).body(text)
 }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use keryu_common::ip_block::BLOCKED;
 use keryu_common::limit::Limiter;
+use keryu_common::telemetry::trace::Span;
 use keryu_common::{Context, Result};
 use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderValue, Method, Uri, header};
@@ -73,7 +74,9 @@ impl State {
         let rules = secure::Rules::of(config);
         let languages = config.notify.templates.all_languages();
         let schemas = Schemas::default();
-        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, rules, languages, unmatched: "unmatched".into() })))
+        let unmatched = "unmatched".into();
+        ctx.metrics.expect_requests(&unmatched);
+        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, rules, languages, unmatched })))
     }
 }
 
@@ -131,8 +134,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         let started = Instant::now();
         let state = &self.state;
         let proxies = &state.ctx.config.http.trusted_proxies;
-        let caller = Caller::read(&request, proxies, &state.languages, state.ctx.now());
         let method = request.method().clone();
+        let span = Span::request(method_name(&method), client::given_trace(request.headers()));
+        let caller = Caller::read(&request, proxies, &state.languages, state.ctx.now(), &span);
         let coding = compress::wanted(request.headers());
         let origin = state.rules.origin(request.headers());
         let preflight = state.rules.preflight(&request, origin.as_ref());
@@ -147,7 +151,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         let (mut response, route) = match preflight {
             _ if blocked => (self.refuse_blocked(&caller), Arc::clone(&state.unmatched)),
             Some(response) => (response, Arc::clone(&state.unmatched)),
-            None => self.answer(request, &caller).await,
+            None => span.around(self.answer(request, &caller)).await,
         };
         let response_is_error = response.status().as_u16() >= 400;
         let headers = response.headers_mut();
@@ -166,7 +170,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         if method == Method::HEAD {
             response.set_body(());
         }
-        self.observe(&method, &route, response.status().as_u16(), started.elapsed(), &caller);
+        let status = response.status().as_u16();
+        self.observe(&method, &route, status, started.elapsed(), &caller);
+        let route = (!Arc::ptr_eq(&route, &state.unmatched)).then_some(&*route);
+        span.answered(method_name(&method), route, status);
         Ok(response)
     }
 }

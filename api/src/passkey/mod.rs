@@ -5,7 +5,7 @@ mod wire;
 use keryu_common::Context;
 use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
-use keryu_common::{session, user};
+use keryu_common::{Error, session, user};
 use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
@@ -140,7 +140,9 @@ impl Passkeys {
         from: Caller,
         body: Body<LoginFinishIn>,
     ) -> Answer<Json<TokensOut>> {
-        Ok(Json(passkey::login(&ctx, &from, body.ask).await?.into()))
+        let outcome = passkey::login(&ctx, &from, body.ask).await;
+        ctx.metrics.sign_in("passkey", outcome.as_ref().map_or_else(Error::name, |_| "ok"));
+        Ok(Json(outcome?.into()))
     }
 
     /// Rename a passkey

@@ -1,7 +1,8 @@
 //! Phones and browsers that take push messages: registering one, listing and switching off one's own. A
 //! push token belongs to one person: whoever registers it has it, and the one who had it is not reached
-//! through it any more. SQL in `store`.
+//! through it any more. SQL in `store`, reaching one in `push`.
 
+pub mod push;
 mod store;
 
 use serde_json::json;
@@ -85,7 +86,7 @@ pub async fn register(
         return Err(TOO_MANY.refuse(format!("There may be {MOST} devices for one person.")).into());
     }
     let lost = store::set_token_taken(&mut tx, &ask.fcm_token, user_id, &ask.device_id).await?;
-    let device = store::upsert(&mut tx, id::ordered(now), user_id, &ask, now).await?;
+    let device = store::upsert(&mut tx, id::ordered(now), person, &ask, now).await?;
     store::delete_beyond(&mut tx, user_id, MOST_KEPT).await?;
     for (of, device) in lost.iter().filter(|(of, _)| *of != user_id) {
         let details = json!({ "device": device, "reason": "its token was registered by another person" });

@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::Ask;
+use crate::session::Person;
 
 type Sql<T> = Result<T, sqlx::Error>;
 
@@ -81,22 +82,23 @@ pub async fn set_token_taken(
 pub async fn upsert(
     tx: &mut PgConnection,
     id: Uuid,
-    user_id: Uuid,
+    person: &Person,
     ask: &Ask,
     now: DateTime<Utc>,
 ) -> Sql<Device> {
     sqlx::query_as!(
         Device,
         "INSERT INTO devices (id, user_id, device_id, fcm_token, device_type, device_name, app_version, os_version,
-                              is_active, created_at, last_used)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true, $9, $9)
+                              is_active, created_at, last_used, session_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true, $9, $9, $10)
          ON CONFLICT (user_id, device_id) DO UPDATE SET
              fcm_token = excluded.fcm_token, device_type = excluded.device_type,
              device_name = excluded.device_name, app_version = excluded.app_version,
-             os_version = excluded.os_version, is_active = true, last_used = excluded.last_used
+             os_version = excluded.os_version, is_active = true, last_used = excluded.last_used,
+             session_id = excluded.session_id
          RETURNING id, device_id, device_type, device_name, app_version, os_version, is_active, created_at, last_used",
         id,
-        user_id,
+        person.user_id(),
         ask.device_id,
         ask.fcm_token,
         ask.device_type,
@@ -104,6 +106,7 @@ pub async fn upsert(
         ask.app_version,
         ask.os_version,
         now,
+        person.session_id,
     )
     .fetch_one(tx)
     .await
@@ -146,4 +149,51 @@ pub async fn set_inactive(tx: &mut PgConnection, user_id: Uuid, id: Uuid) -> Sql
     .execute(tx)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// The token of a person's device that is switched on, in a sign-in that lasts.
+pub async fn find_token(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+    idle_since: DateTime<Utc>,
+) -> Sql<Option<String>> {
+    sqlx::query_scalar!(
+        "SELECT d.fcm_token FROM devices d JOIN sessions s ON s.session_id = d.session_id AND s.user_id = d.user_id
+         WHERE d.id = $1 AND d.user_id = $2 AND d.is_active
+           AND s.ended_at IS NULL AND s.expires_at > $3 AND s.last_used_at > $4",
+        id,
+        user_id,
+        now,
+        idle_since,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Switches a device off that still has this token, with a line of it.
+pub async fn set_dead(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    token: &str,
+    line: Uuid,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "WITH gone AS (
+             UPDATE devices SET is_active = false WHERE id = $1 AND fcm_token = $2 AND is_active RETURNING id, user_id
+         )
+         INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details)
+         SELECT $3, $4, 'device.deactivated', 'user', user_id::text,
+                jsonb_build_object('device', id, 'reason', 'the provider called its token dead')
+         FROM gone",
+        id,
+        token,
+        line,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }

@@ -22,6 +22,7 @@ pub use wake::Wake;
 use crate::audit::Client;
 use crate::config::Source;
 use crate::context::Context;
+use crate::desk::rate;
 use crate::error::{Error, Result};
 use crate::id;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub keep: Duration,
     /// `REDIS_PREFIX`: leads every key and channel, so that deployments can share a Redis.
     pub prefix: String,
+    /// `PROVIDER_RATES`: how often providers may be called.
+    pub rates: rate::Rates,
 }
 
 impl Config {
@@ -39,6 +42,7 @@ impl Config {
         Self {
             keep: source.span("JOB_KEEP", Duration::from_secs(24 * 3600)),
             prefix: source.get("REDIS_PREFIX", "keryu".to_owned()),
+            rates: source.get("PROVIDER_RATES", rate::Rates::default()),
         }
     }
 }
@@ -87,6 +91,11 @@ impl Queue {
     /// How long a push may stay unclaimed before it is pushed again.
     pub fn push_patience(self) -> Duration {
         Duration::from_secs(if self == Self::Critical { 5 } else { 30 })
+    }
+
+    /// How long a job rests that this build cannot run, before another worker may look at it.
+    pub fn foreign_pause(self) -> Duration {
+        Duration::from_secs(if self == Self::Critical { 1 } else { 10 })
     }
 
     /// The most job ids one message carries: long jobs travel alone, so that no worker hoards them.

@@ -2,12 +2,17 @@
 //! number of schedulers, a clock that jumps and a crash in the middle all give one row.
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Job, Queue, Terms, row, store};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::secret;
+
+/// How far ahead of now the last tick may lie: clocks of a deployment differ by less.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
 /// What is asked for when ticks were missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +26,21 @@ pub enum CatchUp {
 }
 
 impl CatchUp {
-    fn name(self) -> &'static str {
+    /// As rows and commands say it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Skip => "skip",
             Self::One => "one",
             Self::All => "all",
         }
+    }
+}
+
+impl FromStr for CatchUp {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = [Self::Skip, Self::One, Self::All].into_iter().find(|policy| policy.name() == name);
+        known.ok_or_else(|| format!("{name} is none of skip, one, all"))
     }
 }
 
@@ -39,23 +53,40 @@ pub struct Plan {
     pub expression: &'static str,
     /// After an outage.
     pub catch_up: CatchUp,
+    /// A job is due at its tick or up to this long after, by chance: so that heavy ones of many deployments,
+    /// and of one, do not all begin at the same second.
+    pub spread: Duration,
     job: fn(DateTime<Utc>) -> Result<store::NewJob>,
 }
 
 impl Plan {
     /// A schedule for a job without arguments.
     pub fn of<J: Job + Default>(name: &'static str, expression: &'static str, catch_up: CatchUp) -> Self {
-        Self { name, expression, catch_up, job: |now| row(now, &J::default(), Terms::default()) }
+        let job = |now| row(now, &J::default(), Terms::default());
+        Self { name, expression, catch_up, spread: Duration::ZERO, job }
+    }
+
+    /// With another spread.
+    pub fn spread(&mut self, spread: Duration) {
+        self.spread = spread;
+    }
+
+    /// The job of a tick.
+    fn job(&self, at: DateTime<Utc>, now: DateTime<Utc>, luck: u8) -> Result<store::NewJob> {
+        let due = at + self.spread.mul_f64(f64::from(luck) / 255.0);
+        Ok(store::NewJob { run_at: due.max(now), ..(self.job)(now)? })
     }
 }
 
-/// Inserts schedules the database does not know yet; what operators changed stays.
+/// Tells the database what the registry's schedules ask for, and inserts those it does not know yet; what
+/// operators changed stays.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn register(ctx: &Context, plans: &[Plan]) -> Result<()> {
     for plan in plans {
-        store::insert_schedule(&ctx.db, plan.name, plan.expression, plan.catch_up.name(), ctx.now()).await?;
+        let job = (plan.job)(ctx.now())?;
+        store::upsert_schedule(&ctx.db, plan.name, plan.expression, plan.catch_up.name(), &job).await?;
     }
     Ok(())
 }
@@ -69,6 +100,11 @@ pub async fn tick(ctx: &Context, plans: &[Plan]) -> Result<Vec<Queue>> {
     let mut queues = Vec::new();
     for schedule in store::list_schedules(&ctx.db).await? {
         let Some(plan) = plans.iter().find(|plan| plan.name == schedule.schedule) else { continue };
+        if schedule.ticked_at > now + AHEAD {
+            // a clock was ahead, and is right again: ticks go on, and those that have their row stay one
+            store::set_ticked_back(&ctx.db, plan.name, now).await?;
+            continue;
+        }
         let due = match due(&schedule, now) {
             Ok(due) => due,
             // one that cannot be read must not stop the others
@@ -80,7 +116,8 @@ pub async fn tick(ctx: &Context, plans: &[Plan]) -> Result<Vec<Queue>> {
         let Some(&last) = due.last() else { continue };
         let mut tx = ctx.db.begin().await?;
         for at in due {
-            let job = (plan.job)(now)?;
+            let [luck] = secret::random::<1>();
+            let job = plan.job(at, now, luck)?;
             if store::insert_tick(&mut tx, plan.name, at, &job).await? > 0 {
                 queues.push(job.queue);
             }
@@ -99,15 +136,18 @@ fn due(schedule: &store::Schedule, now: DateTime<Utc>) -> Result<Vec<DateTime<Ut
     let missed = cron.after(&schedule.ticked_at).take_while(|at| *at <= now);
     Ok(match schedule.catch_up.as_str() {
         "all" => missed.take(MOST).collect(),
-        "skip" => missed.last().filter(|at| now - *at < chrono::TimeDelta::minutes(1)).into_iter().collect(),
-        _ => latest(&cron, schedule.ticked_at, now).into_iter().collect(),
+        policy => {
+            let latest = latest(&cron, schedule.ticked_at, now);
+            let young = |at: &DateTime<Utc>| now - *at < TimeDelta::minutes(1);
+            latest.filter(|at| policy != "skip" || young(at)).into_iter().collect()
+        }
     })
 }
 
 /// The last tick after `after` and not after `now`, looked for from the near side: far behind, counting
 /// up to it would take long.
 fn latest(cron: &cron::Schedule, after: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let mut back = chrono::TimeDelta::minutes(1);
+    let mut back = TimeDelta::minutes(1);
     loop {
         let from = after.max(now - back);
         let found = cron.after(&from).take_while(|at| *at <= now).last();
@@ -166,6 +206,16 @@ mod tests {
         };
         let due = due(&schedule, at("2026-01-20T10:00:00Z")).expect("due");
         assert_eq!(due, [at("2026-01-01T05:00:00Z")]);
+    }
+
+    #[test]
+    fn a_spread_job_is_due_within_it_and_never_before_now() {
+        let mut plan = Plan::of::<crate::job::Noop>("s", "0 * * * * *", CatchUp::One);
+        plan.spread(Duration::from_secs(600));
+        let (tick, now) = (at("2026-01-01T10:00:00Z"), at("2026-01-01T10:00:30Z"));
+        let due = |luck| plan.job(tick, now, luck).expect("job").run_at;
+        assert_eq!((due(0), due(255)), (now, tick + Duration::from_secs(600)));
+        assert!(due(128) > tick + Duration::from_secs(290) && due(128) < tick + Duration::from_secs(310));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `KERYU_CORS_ORIGINS`: web origins that may read answers.
     pub cors_origins: Vec<String>,
+    /// `HTTP_SHUTDOWN_DELAY`: how long requests are taken after the signal to stop, while `/readyz` says 503.
+    pub shutdown_delay: Duration,
     /// `HTTP_BODY_LIMIT`: bytes of a JSON body.
     pub body_limit: usize,
     /// `RATE_LIMIT_ALLOW`: networks that are not limited (a school behind one address).
@@ -113,6 +115,7 @@ impl Config {
             port: source.get("PORT", 8080),
             trusted_proxies: source.networks("KERYU_TRUSTED_PROXIES"),
             cors_origins: origins(source),
+            shutdown_delay: source.span("HTTP_SHUTDOWN_DELAY", Duration::from_secs(5)),
             body_limit: source.get("HTTP_BODY_LIMIT", 16_384),
             allow: source.networks("RATE_LIMIT_ALLOW"),
             anonymous,
@@ -176,6 +179,17 @@ pub enum Bucket {
 }
 
 impl Bucket {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Anonymous,
+        Self::Receipts,
+        Self::Documents,
+        Self::Health,
+        Self::Refresh,
+        Self::Jwks,
+        Self::Webhooks,
+    ];
+
     /// As counters, header fields and metrics say it.
     pub fn name(self) -> &'static str {
         match self {
@@ -214,6 +228,7 @@ impl Limiter {
     pub fn open(config: &Config, redis_url: &str, prefix: &str, metrics: Metrics) -> Result<Self> {
         let shared = Shared::open(redis_url, format!("{prefix}:limit"))?;
         let script = Script::new(TAKE);
+        metrics.expect_buckets(Bucket::ALL.map(Bucket::name));
         Ok(Self { config: config.clone(), shared, script, local: Local::default(), metrics })
     }
 

@@ -5,11 +5,10 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::store::Opened;
-use super::template::{Facts, MailText};
-use super::{Message, notice};
+use super::template::{Facts, MailText, PushText};
+use super::{Message, Via, notice};
 use crate::auth::otp::{self, Seed};
 use crate::config::Config;
-use crate::user::Channel;
 
 /// What is said, by channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +17,8 @@ pub(super) enum Text {
     Sms(String),
     /// Mail.
     Mail(MailText),
+    /// Push.
+    Push(PushText),
 }
 
 /// What a text is made from, besides settings.
@@ -36,7 +37,7 @@ pub(super) struct Recipe<'a> {
 }
 
 /// Renders a message, or tells why not, without secrets.
-pub(super) fn render(config: &Config, recipe: &Recipe<'_>) -> Result<(Channel, Text), String> {
+pub(super) fn render(config: &Config, recipe: &Recipe<'_>) -> Result<(Via, Text), String> {
     let message = Message::named(recipe.kind).ok_or_else(|| format!("{} is not a message", recipe.kind))?;
     const LOST: &str = "KERYU_SECRET_KEY no longer holds the key this code was made with";
     let (mut code, mut link) = (String::new(), String::new());
@@ -62,13 +63,13 @@ pub(super) fn render(config: &Config, recipe: &Recipe<'_>) -> Result<(Channel, T
     let templates = &config.notify.templates;
     // a template's error may quote what it was given
     let broken = |_| format!("the template of {} does not render", message.name());
-    match recipe.channel {
-        "email" => {
-            let mail = templates.mail(message, recipe.language, &facts).map_err(broken)?;
-            Ok((Channel::Email, Text::Mail(mail)))
-        }
-        _ => Ok((Channel::Sms, Text::Sms(templates.sms(message, recipe.language, &facts).map_err(broken)?))),
-    }
+    let via = Via::named(recipe.channel).ok_or_else(|| format!("{} is not a channel", recipe.channel))?;
+    let text = match via {
+        Via::Sms => templates.sms(message, recipe.language, &facts).map(Text::Sms),
+        Via::Email => templates.mail(message, recipe.language, &facts).map(Text::Mail),
+        Via::Push => templates.push(message, recipe.language, &facts).map(Text::Push),
+    };
+    Ok((via, text.map_err(broken)?))
 }
 
 /// Minutes from one moment to another, rounded up.
@@ -77,11 +78,7 @@ pub(super) fn minutes(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
 }
 
 /// What a delivery that was taken up says, and by which way; or why it says nothing.
-pub(super) fn compose(
-    config: &Config,
-    opened: &Opened,
-    now: DateTime<Utc>,
-) -> Result<(Channel, Text), String> {
+pub(super) fn compose(config: &Config, opened: &Opened, now: DateTime<Utc>) -> Result<(Via, Text), String> {
     let seed =
         match (&opened.key_id, &opened.nonce, &opened.challenge_purpose, &opened.identifier, opened.digits) {
             (Some(key_id), Some(nonce), Some(purpose), Some(identifier), Some(digits)) => Some(Seed {

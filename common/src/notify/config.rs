@@ -1,10 +1,11 @@
 //! The settings of messages. Credentials are kept where nothing prints them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::template::Templates;
 use crate::config::{Source, Stage};
-use crate::provider::{Secret, fake, gateway, http, inbox, smtp, twilio};
+use crate::provider::{Secret, fake, fcm, gateway, http, inbox, smtp, twilio};
 
 /// Settings of messages.
 #[derive(Clone, Debug)]
@@ -21,6 +22,13 @@ pub struct Config {
     pub gateway_secret: Option<Secret>,
     /// `SMS_PROVIDERS`: in which order they are tried.
     pub sms_order: Vec<&'static str>,
+    /// `FCM_…`.
+    pub fcm: Option<fcm::Settings>,
+    /// `FALLBACK_CODE`: how long a code for signing in may wait for a provider before it goes by the
+    /// person's other verified channel too.
+    pub fallback_code: Duration,
+    /// `FALLBACK_NOTICE`: the same for notices.
+    pub fallback_notice: Duration,
     /// Whether a channel without a provider goes to the development inbox.
     pub inbox: bool,
     /// Built in, and from `TEMPLATES_DIR`.
@@ -44,6 +52,9 @@ impl Config {
             gateway,
             gateway_secret: webhook_secret(source, stage),
             sms_order: order(source, stage, configured),
+            fcm: push(source),
+            fallback_code: source.span("FALLBACK_CODE", Duration::from_secs(60)),
+            fallback_notice: source.span("FALLBACK_NOTICE", Duration::from_secs(15 * 60)),
             inbox: stage == Stage::Development,
             templates: templates(source),
             stand_in: None,
@@ -106,6 +117,16 @@ fn gateway(source: &mut Source) -> Option<gateway::Settings> {
             None
         }
     }
+}
+
+fn push(source: &mut Source) -> Option<fcm::Settings> {
+    let base = source.get("FCM_BASE_URL", "https://fcm.googleapis.com".to_owned());
+    let base =
+        fcm::account::secure(&base).map_err(|fault| source.fault(format!("FCM_BASE_URL: {fault}"))).ok();
+    let account: String = source.find("FCM_SERVICE_ACCOUNT")?;
+    let account = fcm::Account::read(&account);
+    let account = account.map_err(|fault| source.fault(format!("FCM_SERVICE_ACCOUNT: {fault}"))).ok();
+    Some(fcm::Settings { base_url: base?, account: account? })
 }
 
 /// It stands in a path and is the only proof of who reports.

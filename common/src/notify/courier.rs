@@ -7,16 +7,17 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::store::{self, Closed, Opened};
+use super::Via;
+use super::store::{self, Closed, Firsts, Opened};
 use crate::batch::Batcher;
 use crate::config::{Config, Stage};
 use crate::error::Result;
+use crate::provider::fcm::Fcm;
 use crate::provider::gateway::Gateway;
 use crate::provider::inbox::Inbox;
 use crate::provider::smtp::Smtp;
 use crate::provider::twilio::Twilio;
-use crate::provider::{MailProvider, SmsProvider, gateway, inbox, twilio};
-use crate::user::Channel;
+use crate::provider::{MailProvider, PushProvider, SmsProvider, gateway, inbox, twilio};
 
 /// Two statements of each kind may run at once: one is planned and sent while the other commits.
 const LANES: usize = 2;
@@ -37,6 +38,7 @@ struct Ask {
 pub struct Courier {
     mail: Vec<Arc<dyn MailProvider>>,
     sms: Vec<Arc<dyn SmsProvider>>,
+    push: Vec<Arc<dyn PushProvider>>,
     open: Batcher<Ask, Option<Opened>>,
     close: Batcher<(DateTime<Utc>, Closed), ()>,
 }
@@ -47,19 +49,22 @@ impl Courier {
     /// # Errors
     /// A provider's client cannot be made.
     pub fn open(config: &Config, db: PgPool) -> Result<Self> {
-        let (mail, sms) = (mail(config)?, sms(config)?);
-        let first_mail = mail.first().map(|provider| provider.name());
-        let first_sms = sms.first().map(|provider| provider.name());
+        let (mail, sms, push) = (mail(config)?, sms(config)?, push(config)?);
+        let firsts = Firsts {
+            sms: sms.first().map(|provider| provider.name()),
+            email: mail.first().map(|provider| provider.name()),
+            push: push.first().map(|provider| provider.name()),
+        };
         let pool = db.clone();
         let open = Batcher::start(LANES, MOST, move |asks: Vec<Ask>| {
             let pool = pool.clone();
-            async move { take_up(&pool, &asks, first_sms, first_mail).await }
+            async move { take_up(&pool, &asks, firsts).await }
         });
         let close = Batcher::start(LANES, MOST, move |ends: Vec<(DateTime<Utc>, Closed)>| {
             let db = db.clone();
             async move { write_down(&db, ends).await }
         });
-        Ok(Self { mail, sms, open, close })
+        Ok(Self { mail, sms, push, open, close })
     }
 
     /// Mail providers, in order.
@@ -72,11 +77,17 @@ impl Courier {
         &self.sms
     }
 
+    /// Push providers, in order; none where push is not set up.
+    pub fn push(&self) -> &[Arc<dyn PushProvider>] {
+        &self.push
+    }
+
     /// The names of a channel's providers, in order.
-    pub fn names(&self, channel: Channel) -> Vec<&'static str> {
-        match channel {
-            Channel::Sms => self.sms.iter().map(|provider| provider.name()).collect(),
-            Channel::Email => self.mail.iter().map(|provider| provider.name()).collect(),
+    pub fn names(&self, via: Via) -> Vec<&'static str> {
+        match via {
+            Via::Sms => self.sms.iter().map(|provider| provider.name()).collect(),
+            Via::Email => self.mail.iter().map(|provider| provider.name()).collect(),
+            Via::Push => self.push.iter().map(|provider| provider.name()).collect(),
         }
     }
 
@@ -98,17 +109,12 @@ impl Courier {
     }
 }
 
-async fn take_up(
-    db: &PgPool,
-    asks: &[Ask],
-    sms: Option<&str>,
-    mail: Option<&str>,
-) -> Result<Vec<Option<Opened>>> {
+async fn take_up(db: &PgPool, asks: &[Ask], firsts: Firsts) -> Result<Vec<Option<Opened>>> {
     let ids: Vec<Uuid> = asks.iter().map(|ask| ask.delivery_id).collect();
     let created: Vec<DateTime<Utc>> = asks.iter().map(|ask| ask.created_at).collect();
     let again: Vec<bool> = asks.iter().map(|ask| ask.again).collect();
     let now = asks.iter().map(|ask| ask.at).max().unwrap_or_default();
-    let rows = store::open(db, now, &ids, &created, sms, mail, &again).await?;
+    let rows = store::open(db, now, &ids, &created, firsts, &again).await?;
     // two jobs may name one delivery: the first has it, the other finds nothing to do
     let mut rows: HashMap<Uuid, Opened> = rows.into_iter().map(|row| (row.delivery_id, row)).collect();
     Ok(ids.iter().map(|id| rows.remove(id)).collect())
@@ -167,6 +173,17 @@ fn sms(config: &Config) -> Result<Vec<Arc<dyn SmsProvider>>> {
         missing(config.stage, "SMS", "TWILIO_ACCOUNT_SID or SMS_HTTP_URL");
     }
     Ok(providers)
+}
+
+/// Push is an addition: where nothing is set up nobody is asked for it, and nothing is missing.
+fn push(config: &Config) -> Result<Vec<Arc<dyn PushProvider>>> {
+    let settings = &config.notify;
+    Ok(match (&settings.stand_in, &settings.fcm) {
+        (Some(fake), _) => vec![Arc::new(fake.clone())],
+        (None, Some(fcm)) => vec![Arc::new(Fcm::open(fcm.clone())?)],
+        (None, None) if settings.inbox => vec![Arc::new(Inbox)],
+        (None, None) => Vec::new(),
+    })
 }
 
 fn missing(stage: Stage, channel: &str, setting: &str) {

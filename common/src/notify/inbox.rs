@@ -16,13 +16,13 @@ const MOST: i64 = 200;
 /// A message as its recipient has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// To whom.
+    /// To whom: a device by its id.
     pub to: String,
-    /// `sms` or `email`.
+    /// `sms`, `email` or `push`.
     pub channel: String,
     /// `otp_code`, ...
     pub kind: String,
-    /// Mail only.
+    /// The subject of a mail, the title of a push message.
     pub subject: Option<String>,
     /// What it says.
     pub text: String,
@@ -62,6 +62,7 @@ fn letter(ctx: &Context, row: store::Shown) -> Letter {
     let (subject, text) = match render(&ctx.config, &recipe) {
         Ok((_, Text::Sms(text))) => (None, text),
         Ok((_, Text::Mail(mail))) => (Some(mail.subject), mail.text),
+        Ok((_, Text::Push(push))) => (Some(push.title), push.text),
         Err(reason) => (None, format!("({reason})")),
     };
     Letter { to: row.recipient, channel: row.channel, kind: row.kind, subject, text, at: row.at }

@@ -11,14 +11,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::State;
 use super::compose::{Text, compose};
+use super::pace;
 use super::store::{self, Closed, Opened};
-use super::template::MailText;
+use super::template::{MailText, PushText};
+use super::{State, Via, fallback};
 use crate::context::Context;
+use crate::device;
 use crate::job::{Backoff, Job, Lease, Queue, Verdict};
-use crate::provider::{Answer, Mail, PATIENCE, Sms};
-use crate::user::Channel;
+use crate::provider::{Answer, Mail, PATIENCE, Push, Secret, Sms};
 
 /// Hands a delivery to the providers of its channel, in their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,14 +77,39 @@ async fn deliver(
     if !lease.holds() {
         return not_held();
     }
+    match pace::turn(ctx, delivery_id, created_at).await {
+        Ok(None) => {}
+        Ok(Some((after, away))) => {
+            let asked = fallback::ask_beyond(ctx, lease, delivery_id, created_at, after).await;
+            return asked.map_or_else(Verdict::from, |()| away);
+        }
+        Err(error) => return error.into(),
+    }
     let opened = match ctx.notify.take_up(delivery_id, created_at, ctx.now(), again).await {
-        Ok(Some(opened)) if opened.state == State::Sending.name() => opened,
-        Ok(_) => return Verdict::Done,
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Verdict::Done,
         Err(error) => return error.into(),
     };
-    let delivery = Delivery { ctx, lease, opened, again };
+    let sends = opened.state == State::Sending.name();
+    // the first try may have been cut short before it could ask for it
+    let waits = if sends { opened.attempt > 1 } else { opened.state == State::Unknown.name() };
+    if waits && let Err(error) = fallback::ask(ctx, lease, &opened, false).await {
+        return error.into();
+    }
+    if !sends {
+        return Verdict::Done;
+    }
+    let mut delivery = Delivery { ctx, lease, opened, again, token: None };
     match compose(&ctx.config, &delivery.opened, ctx.now()) {
-        Ok((channel, text)) => delivery.send(channel, &text).await,
+        Ok((Via::Push, text)) => match delivery.find_token().await {
+            Ok(Some(token)) => {
+                delivery.token = Some(token);
+                delivery.send(Via::Push, &text).await
+            }
+            Ok(None) => delivery.fail("the device is switched off or signed out".to_owned()).await,
+            Err(error) => error.into(),
+        },
+        Ok((via, text)) => delivery.send(via, &text).await,
         Err(reason) => delivery.fail(reason).await,
     }
 }
@@ -102,12 +128,14 @@ struct Delivery<'a> {
     lease: &'a Lease,
     opened: Opened,
     again: bool,
+    /// The device's, for push: looked up for this run and kept nowhere.
+    token: Option<Secret>,
 }
 
 impl Delivery<'_> {
     /// Calls the providers in order until one takes the message or says that nobody will.
-    async fn send(&self, channel: Channel, text: &Text) -> Verdict {
-        let names = self.ctx.notify.names(channel);
+    async fn send(&self, via: Via, text: &Text) -> Verdict {
+        let names = self.ctx.notify.names(via);
         let began = Instant::now();
         let mut worst: Option<Answer> = None;
         let mut started_at = self.opened.started_at;
@@ -129,11 +157,10 @@ impl Delivery<'_> {
             }
             let held = self.lease.holds();
             let answer = match held {
-                true => {
-                    let answer = self.call(step, text).await;
-                    self.ctx.metrics.sent(provider, answer.name());
-                    answer
-                }
+                true => match pace::failover(self.ctx, step, provider).await {
+                    None => self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await,
+                    Some(over) => over,
+                },
                 false => Answer::retry("not called: the worker could not renew its lease"),
             };
             // another provider may still be called if its answer can come before the job's time is over
@@ -146,6 +173,13 @@ impl Delivery<'_> {
                 (false, Answer::Accepted { .. }) => State::Accepted,
                 (false, _) => state_after(&worse, self.lease.is_last() && held),
             };
+            let taken = matches!(answer, Answer::Accepted { .. });
+            if !goes_on
+                && !taken
+                && let Err(error) = self.not_taken(state).await
+            {
+                return error.into();
+            }
             if let Err(error) = self.close(number, started_at, provider, &answer, state).await {
                 return error.into();
             }
@@ -156,7 +190,7 @@ impl Delivery<'_> {
                 (_, true, _) => worst = Some(worse),
             }
         }
-        self.fail(format!("no provider for {} is configured", channel.name())).await
+        self.fail(format!("no provider for {} is configured", via.name())).await
     }
 
     async fn call(&self, step: usize, text: &Text) -> Answer {
@@ -176,12 +210,51 @@ impl Delivery<'_> {
                 }
                 None => Answer::retry("no such provider"),
             },
+            Text::Push(push) => self.push(step, push).await,
         };
         // every answer is in its attempt row; what an operator must mend is worth a line besides
         if let Answer::Misconfigured { reason } = &answer {
             tracing::warn!(job_id = %key, channel = self.opened.channel, reason, "a provider is not set up right");
         }
         answer
+    }
+
+    async fn push(&self, step: usize, PushText { title, text }: &PushText) -> Answer {
+        let (Some(token), Some(provider)) = (&self.token, self.ctx.notify.push().get(step)) else {
+            return Answer::retry("no such provider");
+        };
+        let (at, expires_at) = (self.ctx.now(), self.opened.expires_at);
+        let push = Push { token: token.reveal(), title, text, kind: &self.opened.kind, at, expires_at };
+        let answer = provider.send(&push).await;
+        if let (Answer::Dead { .. }, Some(device)) = (&answer, self.device())
+            && let Err(error) = device::push::bury(self.ctx, device, token).await
+        {
+            // the next message to it finds it dead again
+            tracing::warn!(job_id = %self.lease.job_id, %error, "a dead push token was not switched off");
+        }
+        answer
+    }
+
+    /// The device of a push message.
+    fn device(&self) -> Option<Uuid> {
+        self.opened.recipient.parse().ok()
+    }
+
+    async fn find_token(&self) -> crate::Result<Option<Secret>> {
+        match (self.opened.user_id, self.device()) {
+            (Some(user_id), Some(device)) => device::push::token(self.ctx, user_id, device).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Before a try is written down that found no taker: another channel may be tried at the deadline, or now
+    /// where there will be no other try. Once asked for, it stays asked for.
+    async fn not_taken(&self, state: State) -> crate::Result<()> {
+        let lost = state == State::Failed;
+        if lost || self.opened.attempt == 1 {
+            fallback::ask(self.ctx, self.lease, &self.opened, lost).await?;
+        }
+        Ok(())
     }
 
     async fn close(
@@ -196,6 +269,9 @@ impl Delivery<'_> {
             Answer::Accepted { provider_id } => provider_id.clone(),
             _ => None,
         };
+        if state != State::Sending {
+            self.ctx.metrics.delivered(&self.opened.kind, &self.opened.channel, state);
+        }
         let end = Closed {
             delivery_id: self.opened.delivery_id,
             created_at: self.opened.created_at,
@@ -214,10 +290,12 @@ impl Delivery<'_> {
     /// Ends the delivery: trying again would not help. The job did its work, the row holds the reason.
     async fn fail(&self, reason: String) -> Verdict {
         tracing::warn!(job_id = %self.lease.job_id, channel = self.opened.channel, reason, "no message was made");
-        let channel =
-            if self.opened.channel == Channel::Email.name() { Channel::Email } else { Channel::Sms };
-        let provider = self.ctx.notify.names(channel).first().copied().unwrap_or_default();
+        let names = Via::named(&self.opened.channel).map(|via| self.ctx.notify.names(via));
+        let provider = names.and_then(|names| names.first().copied()).unwrap_or_default();
         let answer = Answer::GiveUp { reason };
+        if let Err(error) = self.not_taken(State::Failed).await {
+            return error.into();
+        }
         match self.close(0, self.opened.started_at, provider, &answer, State::Failed).await {
             Ok(()) => Verdict::Done,
             Err(error) => error.into(),
@@ -231,7 +309,7 @@ fn fails_over(answer: &Answer, again: bool) -> bool {
     match answer {
         Answer::Retry { .. } | Answer::Misconfigured { .. } => true,
         Answer::Unknown { .. } => again,
-        Answer::Accepted { .. } | Answer::GiveUp { .. } => false,
+        Answer::Accepted { .. } | Answer::GiveUp { .. } | Answer::Dead { .. } => false,
     }
 }
 
@@ -243,7 +321,7 @@ fn worst_of(so_far: Option<Answer>, answer: Answer) -> Answer {
         Answer::Unknown { .. } => 3,
         Answer::Retry { .. } => 2,
         Answer::Misconfigured { .. } => 1,
-        Answer::GiveUp { .. } => 0,
+        Answer::GiveUp { .. } | Answer::Dead { .. } => 0,
     };
     match so_far {
         Some(earlier) if weight(&earlier) > weight(&answer) => earlier,
@@ -255,7 +333,7 @@ fn worst_of(so_far: Option<Answer>, answer: Answer) -> Answer {
 fn state_after(answer: &Answer, last: bool) -> State {
     match answer {
         Answer::Accepted { .. } => State::Accepted,
-        Answer::GiveUp { .. } => State::Failed,
+        Answer::GiveUp { .. } | Answer::Dead { .. } => State::Failed,
         Answer::Unknown { .. } => State::Unknown,
         Answer::Retry { .. } | Answer::Misconfigured { .. } if last => State::Failed,
         Answer::Retry { .. } | Answer::Misconfigured { .. } => State::Queued,
@@ -265,7 +343,7 @@ fn state_after(answer: &Answer, last: bool) -> State {
 /// The job's verdict.
 fn verdict(answer: Answer, again: bool) -> Verdict {
     match answer {
-        Answer::Accepted { .. } | Answer::GiveUp { .. } => Verdict::Done,
+        Answer::Accepted { .. } | Answer::GiveUp { .. } | Answer::Dead { .. } => Verdict::Done,
         Answer::Unknown { .. } if !again => Verdict::Done,
         Answer::Retry { after, reason } => Verdict::Retry { after, reason },
         Answer::Unknown { reason } | Answer::Misconfigured { reason } => {

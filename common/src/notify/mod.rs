@@ -1,6 +1,8 @@
 //! Messages to people: which there are, how one is asked for, and what became of it. SQL in `store`,
-//! the sending in `jobs`, the texts in `compose` and `template`, settings in `config`; `receipt`, `inbox` and `view` are
-//! the three ways to look at a delivery, `webhook` takes what providers report. No HTTP server here.
+//! the sending in `jobs`, the second way in `fallback`, the texts in `compose` and `template`, settings in
+//! `config`. `tell` tells people of their account, by what they want (`preference`). `receipt`, `feed`,
+//! `inbox` and `desk` are the ways to look at a delivery, `webhook` takes what providers report. No HTTP
+//! server here.
 //!
 //! A code is derived when it is sent and when development looks at it, and never kept: rows and
 //! payloads hold ids.
@@ -8,13 +10,19 @@
 mod compose;
 pub mod config;
 pub mod courier;
+pub mod desk;
+pub mod fallback;
+pub mod feed;
 pub mod inbox;
 pub mod jobs;
 pub mod notice;
+mod pace;
+pub mod preference;
 pub mod receipt;
 pub mod store;
+mod tell;
 pub mod template;
-pub mod view;
+mod via;
 pub mod webhook;
 
 use std::fmt;
@@ -26,9 +34,13 @@ use uuid::Uuid;
 
 pub use config::Config;
 pub use courier::Courier;
+pub use fallback::{FallBackCode, FallBackNotice};
 pub use jobs::{DeliverMessage, DeliverNotice};
-pub use notice::{Change, Facts, Told, tell, tell_at};
+pub use notice::{Change, Facts, Told};
+pub use preference::{Preferences, preferences, set_preferences};
 pub use receipt::{Receipt, receipt};
+pub use tell::{tell, tell_at};
+pub use via::Via;
 
 use crate::audit::Client;
 use crate::context::Context;
@@ -153,6 +165,14 @@ impl Message {
         !matches!(self, Self::OtpCode | Self::AccountExists | Self::VerifyEmailLink)
     }
 
+    /// Whether a person may switch it off: what is of their account's safety they may not.
+    pub fn is_optional(self) -> bool {
+        matches!(
+            self,
+            Self::Welcome | Self::ProfileCompletionReminder | Self::ReportReady | Self::StaffMessage
+        )
+    }
+
     /// The message with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|message| message.name() == name)
@@ -269,6 +289,7 @@ pub fn rows(now: DateTime<Utc>, client: &Client, order: Order) -> Result<(store:
         purpose: order.purpose,
         sends: order.sends,
         facts: serde_json::json!({}),
+        fell_back_at: None,
         expires_at: order.expires_at,
         request_id: Some(client.request_id.clone()),
         traceparent: client.traceparent.clone(),

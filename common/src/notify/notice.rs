@@ -1,27 +1,16 @@
-//! Notices: what a person is told of their own account ([`tell`]). A notice goes to one proved address,
-//! mail before text message, in the owner's language, and is of use for a day. What a text says besides
-//! its kind are [`Facts`]: no secret, no code, no link, and of who did it no more than the owner needs.
+//! Notices: what a person is told of their own account. What a text says besides its kind are [`Facts`]: no
+//! secret, no code, no link, and of who did it no more than the owner needs.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::jobs::DeliverNotice;
-use super::{Message, store};
+use super::Message;
 use crate::audit::Client;
-use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::id;
-use crate::job::{self, Terms};
-use crate::user::Identifier;
-
-/// How long a notice is worth sending.
-const LIFE: TimeDelta = TimeDelta::hours(24);
 
 /// The longest subject of the staff's, in characters.
 pub const MOST_SUBJECT: usize = 100;
@@ -169,78 +158,6 @@ impl Facts {
     pub(super) fn read(row: &Value) -> Self {
         serde_json::from_value(row.clone()).unwrap_or_default()
     }
-}
-
-/// Tells the person, with the caller's transaction: at their proved address, by mail before text message.
-/// Whoever has proved none is not told. The caller wakes [`Queue::Default`](crate::job::Queue) after the
-/// commit.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn tell<'a>(
-    tx: &mut PgConnection,
-    ctx: &Context,
-    client: impl Into<Option<&'a Client>>,
-    told: &Told,
-) -> Result<()> {
-    let Some(reach) = store::find_reach(&mut *tx, told.user_id).await? else { return Ok(()) };
-    let email = reach.email.map(Identifier::Email);
-    if let Some(to) = email.or(reach.phone_number.map(Identifier::Phone)) {
-        insert(tx, ctx, client.into(), told, &reach.language, &to).await?;
-    }
-    Ok(())
-}
-
-/// Tells these addresses, proved or not, once each: the old and the new one of a change.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn tell_at<'a>(
-    tx: &mut PgConnection,
-    ctx: &Context,
-    client: impl Into<Option<&'a Client>>,
-    told: &Told,
-    to: &[Identifier],
-) -> Result<()> {
-    let client = client.into();
-    let Some(reach) = store::find_reach(&mut *tx, told.user_id).await? else { return Ok(()) };
-    for (n, one) in to.iter().enumerate() {
-        if !to[..n].contains(one) {
-            insert(tx, ctx, client, told, &reach.language, one).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn insert(
-    tx: &mut PgConnection,
-    ctx: &Context,
-    client: Option<&Client>,
-    told: &Told,
-    language: &str,
-    to: &Identifier,
-) -> Result<()> {
-    let (now, delivery_id) = (ctx.now(), id::unguessable());
-    let terms = Terms { expires_at: Some(now + LIFE), ..client.map(Terms::of).unwrap_or_default() };
-    let (request_id, traceparent) = (terms.request_id.clone(), terms.traceparent.clone());
-    let job = job::row(now, &DeliverNotice { delivery_id, created_at: now }, terms)?;
-    let delivery = store::NewDelivery {
-        delivery_id,
-        created_at: now,
-        kind: told.message.name(),
-        channel: to.channel().name(),
-        recipient: to.as_str().to_owned(),
-        language: language.to_owned(),
-        user_id: Some(told.user_id),
-        challenge_id: None,
-        purpose: None,
-        sends: true,
-        facts: serde_json::to_value(&told.facts).map_err(Error::internal)?,
-        expires_at: now + LIFE,
-        request_id,
-        traceparent,
-    };
-    Ok(store::insert(tx, &delivery, &job).await?)
 }
 
 /// What a `User-Agent` says of browser and system, in words of ours: the field is whatever a stranger

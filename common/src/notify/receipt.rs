@@ -31,7 +31,7 @@ pub struct Receipt {
     pub delivery_id: Uuid,
     /// How far.
     pub state: State,
-    /// `sms` or `email`.
+    /// `sms`, `email` or `push`.
     pub channel: String,
     /// How often a provider was asked.
     pub tries: i16,

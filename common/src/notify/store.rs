@@ -25,9 +25,9 @@ pub struct NewDelivery {
     pub created_at: DateTime<Utc>,
     /// `otp_code`, ...
     pub kind: &'static str,
-    /// `sms` or `email`.
+    /// `sms`, `email` or `push`.
     pub channel: &'static str,
-    /// Normalised.
+    /// Normalised; a device by its id.
     pub recipient: String,
     /// Of the text.
     pub language: String,
@@ -47,6 +47,8 @@ pub struct NewDelivery {
     pub request_id: Option<String>,
     /// Its trace.
     pub traceparent: Option<String>,
+    /// From the beginning for what stands in for another: that has no fallback of its own.
+    pub fell_back_at: Option<DateTime<Utc>>,
 }
 
 /// Inserts a delivery and the job that sends it, in one statement.
@@ -55,8 +57,8 @@ pub async fn insert(tx: impl PgExecutor<'_>, delivery: &NewDelivery, job: &NewJo
         "WITH delivery AS (
              INSERT INTO deliveries (delivery_id, created_at, kind, channel, recipient, language, user_id,
                                      challenge_id, purpose, sends, state, expires_at, request_id, traceparent,
-                                     facts)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12, $13, $21)
+                                     facts, fell_back_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12, $13, $21, $22)
          )
          INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload,
                            run_at, expires_at, created_at, request_id, traceparent)
@@ -82,6 +84,7 @@ pub async fn insert(tx: impl PgExecutor<'_>, delivery: &NewDelivery, job: &NewJo
         job.max_attempts,
         job.payload,
         delivery.facts,
+        delivery.fell_back_at,
     )
     .execute(tx)
     .await?;
@@ -97,14 +100,18 @@ pub struct Opened {
     pub created_at: DateTime<Utc>,
     /// `otp_code`, ...
     pub kind: String,
-    /// `sms` or `email`.
+    /// `sms`, `email` or `push`.
     pub channel: String,
-    /// Whole.
+    /// Whole; a device by its id.
     pub recipient: String,
     /// Wanted.
     pub language: String,
+    /// Whose account it concerns.
+    pub user_id: Option<Uuid>,
     /// What the code is for.
     pub purpose: Option<String>,
+    /// When another channel was tried in its place.
+    pub fell_back_at: Option<DateTime<Utc>>,
     /// Of no use after.
     pub expires_at: DateTime<Utc>,
     /// `sending`: to be sent now, its attempt noted. Else nothing is owed any more.
@@ -129,10 +136,20 @@ pub struct Opened {
     pub facts: Value,
 }
 
+/// The providers that come first, by channel; none notes no attempt.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Firsts {
+    /// Of text messages.
+    pub sms: Option<&'static str>,
+    /// Of mail.
+    pub email: Option<&'static str>,
+    /// Of push messages.
+    pub push: Option<&'static str>,
+}
+
 /// Takes deliveries up: marks each open one `sending` and notes the attempt, or ends it where nothing
-/// is owed (time over, code used, nobody to send to). What is not open is left out. `sms` and `email`
-/// name the provider that comes first; none notes no attempt. With `again` a call whose end nobody
-/// knows is made once more; without it the delivery is held as `unknown`.
+/// is owed (time over, code used, nobody to send to). What is not open is left out. With `again`
+/// a call whose end nobody knows is made once more; without it the delivery is held as `unknown`.
 ///
 /// LATERAL with LIMIT, and `coalesce` around the state, leave the planner one way: probe each id. Without
 /// statistics it takes the state for a rare value and reads all deliveries first (measured: 620 µs a row
@@ -142,8 +159,7 @@ pub async fn open(
     now: DateTime<Utc>,
     ids: &[Uuid],
     created: &[DateTime<Utc>],
-    sms: Option<&str>,
-    email: Option<&str>,
+    firsts: Firsts,
     again: &[bool],
 ) -> Sql<Vec<Opened>> {
     sqlx::query_as!(
@@ -167,7 +183,8 @@ pub async fn open(
                SET state = f.next,
                    opened_at = coalesce(d.opened_at, $3),
                    attempts = CASE WHEN f.next = 'sending' THEN d.attempts + 1 ELSE d.attempts END,
-                   provider = CASE WHEN f.next <> 'sending' THEN d.provider WHEN d.channel = 'sms' THEN $4 ELSE $5 END,
+                   provider = CASE WHEN f.next <> 'sending' THEN d.provider WHEN d.channel = 'sms' THEN $4
+                                   WHEN d.channel = 'email' THEN $5 ELSE $7 END,
                    accepted_at = CASE WHEN f.next = 'accepted' THEN $3 ELSE d.accepted_at END,
                    finished_at = CASE WHEN f.next = 'sending' THEN NULL ELSE $3 END,
                    reason = CASE f.next WHEN 'sending' THEN d.reason
@@ -179,7 +196,7 @@ pub async fn open(
                WHERE d.delivery_id = f.delivery_id AND d.created_at = f.created_at
                  AND coalesce(d.state IN ('queued', 'sending', 'unknown'), false)
                RETURNING d.delivery_id, d.created_at, d.kind, d.channel, d.recipient, d.language, d.purpose,
-                         d.expires_at, d.state, d.provider, d.attempts, d.facts, f.key_id, f.nonce, f.identifier,
+                         d.user_id, d.fell_back_at, d.expires_at, d.state, d.provider, d.attempts, d.facts, f.key_id, f.nonce, f.identifier,
                          f.challenge_purpose, f.digits, f.challenge_id
            ), noted AS (
                INSERT INTO delivery_attempts (delivery_id, attempt, step, provider, started_at)
@@ -188,13 +205,14 @@ pub async fn open(
            )
            SELECT delivery_id AS "delivery_id!", created_at AS "created_at!", kind AS "kind!",
                   channel AS "channel!", recipient AS "recipient!", language AS "language!", purpose AS "purpose?",
+                  user_id AS "user_id?", fell_back_at AS "fell_back_at?",
                   expires_at AS "expires_at!", state::text AS "state!",
                   attempts AS "attempt!", $3 AS "started_at!",
                   key_id AS "key_id?", nonce AS "nonce?", identifier AS "identifier?",
                   challenge_purpose AS "challenge_purpose?", digits AS "digits?",
                   challenge_id AS "challenge_id?", facts AS "facts!"
            FROM opened"#,
-        ids, created, now, sms, email, again,
+        ids, created, now, firsts.sms, firsts.email, again, firsts.push,
     )
     .fetch_all(db)
     .await
@@ -315,6 +333,72 @@ pub async fn set_reported(
     )
     .fetch_one(db)
     .await
+}
+
+/// A delivery in whose place another channel is tried.
+#[derive(Clone, Debug)]
+pub struct Late {
+    /// `otp_code`, ...
+    pub kind: String,
+    /// Whole.
+    pub recipient: String,
+    /// Of the text.
+    pub language: String,
+    /// Whose account it concerns.
+    pub user_id: Uuid,
+    /// What the code is derived from.
+    pub challenge_id: Option<Uuid>,
+    /// What the code is for.
+    pub purpose: Option<String>,
+    /// What the text says besides its kind.
+    pub facts: Value,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Takes the one fallback of a delivery that no provider has taken, whose time lasts and whose code nobody
+/// has used; none where there is nothing to do.
+pub async fn take_fallback(
+    tx: &mut PgConnection,
+    delivery_id: Uuid,
+    created_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Sql<Option<Late>> {
+    sqlx::query_as!(
+        Late,
+        r#"UPDATE deliveries d SET fell_back_at = $3
+           WHERE d.delivery_id = $1 AND d.created_at = $2 AND d.fell_back_at IS NULL AND d.sends
+             AND d.user_id IS NOT NULL AND d.expires_at > $3
+             AND d.state IN ('queued', 'sending', 'failed', 'unknown')
+             AND NOT EXISTS (SELECT 1 FROM challenges c
+                             WHERE c.challenge_id = d.challenge_id AND c.used_at IS NOT NULL)
+           RETURNING d.kind, d.recipient, d.language, d.user_id AS "user_id!", d.challenge_id, d.purpose,
+                     d.facts, d.expires_at"#,
+        delivery_id,
+        created_at,
+        now,
+    )
+    .fetch_optional(tx)
+    .await
+}
+
+/// Keeps what somebody wants to be told.
+pub async fn set_preferences(
+    tx: &mut PgConnection,
+    user_id: Uuid,
+    wanted: &Value,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "INSERT INTO profiles (user_id, created_at, updated_at, notification_preferences) VALUES ($1, $3, $3, $2)
+         ON CONFLICT (user_id) DO UPDATE SET notification_preferences = $2, updated_at = $3",
+        user_id,
+        wanted,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Puts a delivery back at its beginning, unless its time is over or nobody would be sent anything.

@@ -20,7 +20,18 @@ const SMS: &str = "sms.txt";
 const SUBJECT: &str = "email.subject";
 const TEXT: &str = "email.txt";
 const HTML: &str = "email.html";
-const PARTS: [&str; 4] = [SMS, SUBJECT, TEXT, HTML];
+const TITLE: &str = "push.title";
+const PUSH: &str = "push.txt";
+const PARTS: [&str; 6] = [SMS, SUBJECT, TEXT, HTML, TITLE, PUSH];
+
+/// What devices show of a title, and of a text: a message of ours stays far below the 4 KiB of FCM.
+const MOST_TITLE: usize = 100;
+const MOST_PUSH: usize = 240;
+
+/// The parts a message has: only notices go to devices.
+fn parts(message: Message) -> &'static [&'static str] {
+    if message.is_notice() { &PARTS } else { &PARTS[..4] }
+}
 
 macro_rules! built_in {
     ($($kind:literal / $language:literal),* $(,)?) => {
@@ -31,19 +42,33 @@ macro_rules! built_in {
             built_in!(@part $kind, $language, "email.html"),
         )*]
     };
+    (notices $($kind:literal / $language:literal),* $(,)?) => {
+        [$(
+            built_in!(@part $kind, $language, "sms.txt"),
+            built_in!(@part $kind, $language, "email.subject"),
+            built_in!(@part $kind, $language, "email.txt"),
+            built_in!(@part $kind, $language, "email.html"),
+            built_in!(@part $kind, $language, "push.title"),
+            built_in!(@part $kind, $language, "push.txt"),
+        )*]
+    };
     (@part $kind:literal, $language:literal, $part:literal) => {(
         concat!($kind, "/", $language, "/", $part),
         include_str!(concat!("../../templates/", $kind, "/", $language, "/", $part)),
     )};
 }
 
-const BUILT_IN: [(&str, &str); 136] = built_in![
+const CODES: [(&str, &str); 24] = built_in![
     "otp_code" / "en",
     "otp_code" / "fr",
     "account_exists" / "en",
     "account_exists" / "fr",
     "verify_email_link" / "en",
     "verify_email_link" / "fr",
+];
+
+const NOTICES: [(&str, &str); 168] = built_in![
+    notices
     "welcome" / "en",
     "welcome" / "fr",
     "new_device" / "en",
@@ -104,6 +129,15 @@ pub struct MailText {
     pub html: String,
 }
 
+/// A push message's two texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushText {
+    /// One line.
+    pub title: String,
+    /// Plain.
+    pub text: String,
+}
+
 /// All templates, compiled.
 #[derive(Clone)]
 pub struct Templates(Arc<Compiled>);
@@ -126,8 +160,9 @@ impl Templates {
     /// Every fault, with file and line.
     pub fn load(folder: Option<&Path>) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
-        let mut sources: BTreeMap<String, (String, String)> = BUILT_IN
+        let mut sources: BTreeMap<String, (String, String)> = CODES
             .into_iter()
+            .chain(NOTICES)
             .map(|(name, text)| (name.to_owned(), (format!("built-in template {name}"), text.to_owned())))
             .collect();
         if let Some(folder) = folder {
@@ -164,12 +199,13 @@ impl Templates {
         faults: &mut Vec<String>,
     ) {
         for (message, language) in self.0.languages.iter().flat_map(|(m, all)| all.iter().map(|l| (*m, l))) {
-            for part in PARTS {
+            let parts = parts(message);
+            for part in parts.iter().copied() {
                 let name = format!("{}/{language}/{part}", message.name());
                 let Some((origin, _)) = sources.get(&name) else {
                     faults.push(format!(
                         "template {name} is missing: a language has all of {}",
-                        PARTS.join(", ")
+                        parts.join(", ")
                     ));
                     continue;
                 };
@@ -240,6 +276,22 @@ impl Templates {
         })
     }
 
+    /// A push message, cut to what devices show.
+    ///
+    /// # Errors
+    /// A template fails with these facts.
+    pub fn push(
+        &self,
+        message: Message,
+        language: &str,
+        facts: &Facts<'_>,
+    ) -> Result<PushText, minijinja::Error> {
+        Ok(PushText {
+            title: cut(self.part(message, language, TITLE, facts)?.trim(), MOST_TITLE),
+            text: cut(self.part(message, language, PUSH, facts)?.trim(), MOST_PUSH),
+        })
+    }
+
     fn part(
         &self,
         message: Message,
@@ -283,14 +335,14 @@ fn read(folder: &Path, sources: &mut BTreeMap<String, (String, String)>, faults:
     let mut files = Vec::new();
     let mut strange = Vec::new();
     for kind in list(folder) {
-        if Message::named(&kind).is_none() {
+        let Some(message) = Message::named(&kind) else {
             strange.push(folder.join(kind));
             continue;
-        }
+        };
         for language in list(&folder.join(&kind)) {
             for part in list(&folder.join(&kind).join(&language)) {
                 let path = folder.join(&kind).join(&language).join(&part);
-                match PARTS.contains(&part.as_str()) {
+                match parts(message).contains(&part.as_str()) {
                     true => files.push((format!("{kind}/{language}/{part}"), path)),
                     false => strange.push(path),
                 }
@@ -351,7 +403,22 @@ fn unfit(part: &str, text: &str) -> Option<String> {
             Some(format!("makes a text of {length} characters; {MOST_SMS} is the most"))
         }
         SUBJECT if text.trim().contains(['\n', '\r']) => Some("a subject has one line".to_owned()),
+        TITLE if text.trim().contains(['\n', '\r']) => Some("a title has one line".to_owned()),
+        TITLE if text.trim().chars().count() > MOST_TITLE => {
+            Some(format!("makes a title of {length} characters; {MOST_TITLE} is the most"))
+        }
+        PUSH if length > MOST_PUSH => {
+            Some(format!("makes a text of {length} characters; {MOST_PUSH} is the most"))
+        }
         _ => None,
+    }
+}
+
+/// The beginning of a text, with a mark where something was left out.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
     }
 }
 

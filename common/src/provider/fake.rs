@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Answer, Mail, MailProvider, Sms, SmsProvider};
+use super::{Answer, Mail, MailProvider, Push, PushProvider, Sms, SmsProvider};
 
 /// One message as a provider saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Whole: tests read it.
     pub to: String,
-    /// Mail only.
+    /// The subject of a mail, the title of a push message.
     pub subject: Option<String>,
     /// The text or the plain alternative.
     pub text: String,
     /// Mail only.
     pub html: Option<String>,
-    /// The job.
+    /// The job; nil for push, which has none.
     pub idempotency_key: Uuid,
     /// SMS only: what webhooks name.
     pub reference: Option<Uuid>,
@@ -97,6 +97,24 @@ impl SmsProvider for Recorder {
             html: None,
             idempotency_key: sms.idempotency_key,
             reference: Some(sms.reference),
+        })
+    }
+}
+
+#[async_trait]
+impl PushProvider for Recorder {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn send(&self, push: &Push<'_>) -> Answer {
+        self.record(Sent {
+            to: push.token.to_owned(),
+            subject: Some(push.title.to_owned()),
+            text: push.text.to_owned(),
+            html: None,
+            idempotency_key: Uuid::nil(),
+            reference: None,
         })
     }
 }

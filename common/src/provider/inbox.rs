@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use super::{Answer, Mail, MailProvider, Sms, SmsProvider};
+use super::{Answer, Mail, MailProvider, Push, PushProvider, Sms, SmsProvider};
 
 /// Accepts and keeps nothing.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,17 @@ impl SmsProvider for Inbox {
     }
 
     async fn send(&self, _sms: &Sms<'_>) -> Answer {
+        ACCEPTED
+    }
+}
+
+#[async_trait]
+impl PushProvider for Inbox {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn send(&self, _push: &Push<'_>) -> Answer {
         ACCEPTED
     }
 }

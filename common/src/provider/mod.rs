@@ -1,11 +1,13 @@
-//! What lies outside: mail and SMS providers, each behind one of two traits, with a recording fake
+//! What lies outside: providers of mail, text messages and push, each behind a trait, with a recording fake
 //! beside the real ones. Nothing here knows a slice, a table or a job: a message comes in whole, an
 //! [`Answer`] goes out, and no reason in it holds the text, the code or the recipient.
 
 pub mod breach;
+pub mod crm;
 pub mod fake;
 #[cfg(test)]
 pub(crate) mod fake_http;
+pub mod fcm;
 pub mod gateway;
 pub mod http;
 pub mod inbox;
@@ -52,6 +54,23 @@ pub struct Sms<'a> {
     pub idempotency_key: Uuid,
 }
 
+/// A push message to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Push<'a> {
+    /// The provider's address of a device.
+    pub token: &'a str,
+    /// One line.
+    pub title: &'a str,
+    /// What the person reads.
+    pub text: &'a str,
+    /// `new_device`, ...: for the app.
+    pub kind: &'a str,
+    /// The present moment.
+    pub at: DateTime<Utc>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+}
+
 /// What a provider said, in the terms that decide what happens next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -74,6 +93,11 @@ pub enum Answer {
     },
     /// This message or recipient will never be accepted.
     GiveUp {
+        /// For a person.
+        reason: String,
+    },
+    /// The recipient's address at this provider is no more, and will never be again.
+    Dead {
         /// For a person.
         reason: String,
     },
@@ -101,6 +125,11 @@ impl Answer {
         Self::GiveUp { reason: reason.into() }
     }
 
+    /// The address is no more.
+    pub fn dead(reason: impl Into<String>) -> Self {
+        Self::Dead { reason: reason.into() }
+    }
+
     /// Our setting's fault.
     pub fn misconfigured(reason: impl Into<String>) -> Self {
         Self::Misconfigured { reason: reason.into() }
@@ -112,7 +141,7 @@ impl Answer {
             Self::Accepted { .. } => "accepted",
             Self::Retry { .. } => "retry",
             Self::Unknown { .. } => "unknown",
-            Self::GiveUp { .. } => "give_up",
+            Self::GiveUp { .. } | Self::Dead { .. } => "give_up",
             Self::Misconfigured { .. } => "misconfigured",
         }
     }
@@ -124,6 +153,7 @@ impl Answer {
             Self::Retry { reason, .. }
             | Self::Unknown { reason }
             | Self::GiveUp { reason }
+            | Self::Dead { reason }
             | Self::Misconfigured { reason } => Some(reason),
         }
     }
@@ -145,6 +175,15 @@ pub trait SmsProvider: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// Hands one message over, within [`PATIENCE`].
     async fn send(&self, sms: &Sms<'_>) -> Answer;
+}
+
+/// Takes push messages.
+#[async_trait]
+pub trait PushProvider: fmt::Debug + Send + Sync {
+    /// As rows and settings call it.
+    fn name(&self) -> &'static str;
+    /// Hands one message over, within [`PATIENCE`].
+    async fn send(&self, push: &Push<'_>) -> Answer;
 }
 
 /// A setting that is never shown.

@@ -40,13 +40,21 @@ pub enum Permission {
     IpBlocksWrite,
     /// Search the audit log.
     AuditRead,
+    /// See jobs, queues and schedules.
+    JobsRead,
+    /// Retry and cancel jobs, pause queues, run and switch schedules.
+    JobsWrite,
+    /// See what became of messages.
+    DeliveriesRead,
+    /// Send messages again.
+    DeliveriesWrite,
     /// See one's request as the server saw it.
     DebugRead,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::UsersRead,
         Self::UsersWrite,
         Self::UsersStatus,
@@ -64,6 +72,10 @@ impl Permission {
         Self::IpBlocksRead,
         Self::IpBlocksWrite,
         Self::AuditRead,
+        Self::JobsRead,
+        Self::JobsWrite,
+        Self::DeliveriesRead,
+        Self::DeliveriesWrite,
         Self::DebugRead,
     ];
 
@@ -87,6 +99,10 @@ impl Permission {
             Self::IpBlocksRead => "ip_blocks.read",
             Self::IpBlocksWrite => "ip_blocks.write",
             Self::AuditRead => "audit.read",
+            Self::JobsRead => "jobs.read",
+            Self::JobsWrite => "jobs.write",
+            Self::DeliveriesRead => "deliveries.read",
+            Self::DeliveriesWrite => "deliveries.write",
             Self::DebugRead => "debug.read",
         }
     }

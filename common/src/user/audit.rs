@@ -68,10 +68,7 @@ pub(super) async fn note_change(
     }
     let sealed = match sealed.is_empty() {
         true => None,
-        false => {
-            let text = serde_json::to_vec(&sealed).map_err(Error::internal)?;
-            Some(seal::seal_with(&key(tx, ctx, user_id).await?, b"audit", &text)?)
-        }
+        false => Some(seal(&key(tx, ctx, user_id).await?, &sealed.into())?),
     };
     Ok(audit::note_change(tx, line, Values { old: old.into(), new: new.into(), sealed }).await?)
 }
@@ -84,9 +81,14 @@ pub(super) async fn note_sealed(
     user_id: Uuid,
     text: &Value,
 ) -> Result<()> {
-    let text = serde_json::to_vec(text).map_err(Error::internal)?;
-    let sealed = Some(seal::seal_with(&key(tx, ctx, user_id).await?, b"audit", &text)?);
+    let sealed = Some(seal(&key(tx, ctx, user_id).await?, text)?);
     Ok(audit::note_change(tx, line, Values { sealed, ..Values::default() }).await?)
+}
+
+/// Something of a person's for a line, sealed under their own key.
+pub(super) fn seal(key: &[u8; 32], text: &Value) -> Result<Vec<u8>> {
+    let text = serde_json::to_vec(text).map_err(Error::internal)?;
+    seal::seal_with(key, b"audit", &text)
 }
 
 /// What a line has sealed, opened; none when the key is gone.

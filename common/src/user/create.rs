@@ -7,13 +7,13 @@ use uuid::Uuid;
 use super::record::Record;
 use super::store::{self, NewUser};
 use super::{IDENTIFIER_NEEDED, IDENTIFIER_TAKEN, Identifier, REFERRAL_UNKNOWN, USERNAME_TAKEN, Username};
-use crate::audit::{self, Client, Line};
+use crate::audit::{self, Client, Line, Values};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::idempotency::{self, Begun};
 use crate::role::Permission;
 use crate::session::Person;
-use crate::{id, seal, secret};
+use crate::{id, mask, seal, secret};
 
 /// A person to be.
 #[derive(Clone)]
@@ -92,6 +92,7 @@ pub async fn create(
     let email = find(|one| matches!(one, Identifier::Email(_)));
     let phone_number = find(|one| matches!(one, Identifier::Phone(_)));
     let proved = |text: &Option<String>| (person.verified && text.is_some()).then_some(now);
+    let own_key = secret::random::<32>();
     let new = NewUser {
         user_id,
         username: person.username.as_str().to_owned(),
@@ -107,7 +108,7 @@ pub async fn create(
         is_superuser: person.is_superuser,
         referral_code: referral_code(),
         referred_by,
-        key: seal::seal(&ctx.config.keys, "user_key", user_id.as_bytes(), &secret::random::<32>())?,
+        key: seal::seal(&ctx.config.keys, "user_key", user_id.as_bytes(), &own_key)?,
         password: person.password,
     };
     if !store::insert(tx, &new, now).await? {
@@ -128,7 +129,9 @@ pub async fn create(
         client,
         at: now,
     };
-    audit::note(tx, line).await?;
+    let address = person.identifiers.first().map(|one| mask::identifier(one.as_str()));
+    let sealed = Some(super::audit::seal(&own_key, &json!({ "address": address }))?);
+    audit::note_change(tx, line, Values { sealed, ..Values::default() }).await?;
     Ok(user_id)
 }
 

@@ -8,6 +8,7 @@ use super::audit::{Changed, line, note_change};
 use super::record::Record;
 use super::status::{self, taken};
 use super::store::{self, Edit};
+use super::verification::{self, By, Proving};
 use super::{CHANGED, IDENTIFIER_NEEDED, Identifier, NOT_FOUND, Username};
 use crate::audit::Client;
 use crate::auth::otp::Purpose;
@@ -114,7 +115,7 @@ pub async fn edit(
         || (phone.is_none() && old.phone_verified_at.is_some());
     let mut proved = (email_verified_at, phone_verified_at);
     if own {
-        prove(&mut tx, now, person, &edits, &changed, &mut proved).await?;
+        prove(&mut tx, ctx, client, person, &edits, &changed, &mut proved).await?;
     }
     if cleared && proved == (None, None) {
         return Err(IDENTIFIER_NEEDED.refuse("The other one is not proved.").into());
@@ -174,13 +175,15 @@ fn identifier(
 /// Owners change an identifier to one they have proved in this session, one at a time.
 async fn prove(
     tx: &mut sqlx::PgConnection,
-    now: DateTime<Utc>,
+    ctx: &Context,
+    client: &Client,
     person: &Person,
     edits: &Edits,
     changed: &[&Identifier],
     proved: &mut (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
 ) -> Result<()> {
-    for identifier in changed {
+    let now = ctx.now();
+    for identifier in changed.iter().copied() {
         let token = edits.verification_token.as_deref();
         let token = token.ok_or_else(|| {
             token::INVALID.refuse("A new identifier is proved first: purpose `change_identifier`.")
@@ -191,6 +194,16 @@ async fn prove(
             Identifier::Email(_) => proved.0 = Some(now),
             Identifier::Phone(_) => proved.1 = Some(now),
         }
+        let proving = Proving {
+            user_id: person.user_id(),
+            identifier,
+            by: By::Change,
+            actor: person.user_id(),
+            session_id: session,
+            reason: None,
+            keeps: true,
+        };
+        verification::note_change(tx, ctx, client, &proving).await?;
     }
     Ok(())
 }

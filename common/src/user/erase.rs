@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{audit, store};
 use crate::auth::otp;
 use crate::context::Context;
+use crate::crm;
 use crate::error::Result;
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::secret;
@@ -61,6 +62,7 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("wrong_tries", "identifier_hash", Way::Deleted),
     ("wrong_tries", "client", Way::Deleted),
     ("login_failures", "subject_hash", Way::Pseudonym),
+    ("crm_changes", "user_id", Way::Pseudonym),
     ("deliveries", "user_id", Way::Deleted),
     ("deliveries", "recipient", Way::Deleted),
     ("audit", "actor", Way::Pseudonym),
@@ -150,6 +152,7 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     store::set_bulk_blank(&mut tx, user_id).await?;
     store::delete(&mut tx, user_id).await?;
     store::insert_erased(&mut tx, user_id, now).await?;
+    crm::erased(&mut tx, user_id, now).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -50,6 +50,8 @@ pub enum By {
     Link,
     /// Staff, by hand.
     Staff,
+    /// A code for the new identifier of an account, which its owner then set.
+    Change,
 }
 
 impl By {
@@ -59,6 +61,7 @@ impl By {
             Self::Code => "code",
             Self::Link => "link",
             Self::Staff => "staff",
+            Self::Change => "change",
         }
     }
 }
@@ -93,7 +96,7 @@ pub struct Event {
     pub channel: String,
     /// Masked.
     pub address: Option<String>,
-    /// `code`, `link`, `staff` or `registration`.
+    /// `code`, `link`, `staff`, `change` or `registration`.
     pub by: String,
     /// Who did it.
     pub actor: Option<Uuid>,
@@ -207,6 +210,23 @@ pub async fn note_request(
         "channel": proving.identifier.channel().name(), "by": proving.by.name(), "outcome": "requested",
     });
     note(tx, ctx, client, proving, "verification.requested", details).await
+}
+
+/// Writes to the history that an identifier was proved before it became the account's, with the caller's
+/// transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub(super) async fn note_change(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    client: &Client,
+    proving: &Proving<'_>,
+) -> Result<()> {
+    let details = json!({
+        "channel": proving.identifier.channel().name(), "by": proving.by.name(), "outcome": "verified",
+    });
+    note(tx, ctx, client, proving, "verification.proved", details).await
 }
 
 /// Writes a line of the history; the address, masked, is sealed under the person's own key.

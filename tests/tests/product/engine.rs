@@ -33,27 +33,46 @@ async fn a_handler_that_hangs_is_ended_by_its_timeout_and_tried_again() {
 }
 
 #[tokio::test]
-async fn a_job_nobody_here_can_run_is_a_dead_letter_with_its_reason() {
+async fn a_job_of_a_newer_build_waits_for_it_and_is_a_dead_letter_after_an_hour() {
     let engine = Engine::new().await;
-    let [kind, newer, garbled] = [engine.noop().await, engine.noop().await, engine.noop().await];
-    let garbled_note = engine.ask(&Note::default(), Terms::default()).await;
+    let [kind, newer] = [engine.noop().await, engine.noop().await];
     for (id, change) in [
         (kind, "UPDATE jobs SET kind = 'future.kind' WHERE job_id = $1"),
         (newer, "UPDATE jobs SET version = 2 WHERE job_id = $1"),
+    ] {
+        sqlx::query(change).bind(id).execute(&engine.world.db).await.unwrap();
+    }
+    let reasons = [
+        (kind, "no handler for the kind future.kind"),
+        (newer, "payload version 2 is newer than this build's 1"),
+    ];
+    for (after, state) in [(0, "retryable"), (60, "retryable"), (3600, "discarded")] {
+        engine.advance(Duration::from_secs(after));
+        engine.drain().await;
+        for (id, reason) in reasons {
+            let attempts = i16::from(state == "discarded");
+            assert_eq!(engine.look(id).await, Some((state.to_owned(), attempts)), "{reason} after {after} s");
+            assert_eq!(engine.error(id).await, reason);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_payload_that_does_not_decode_is_a_dead_letter_with_its_reason() {
+    let engine = Engine::new().await;
+    let garbled = engine.noop().await;
+    let garbled_note = engine.ask(&Note::default(), Terms::default()).await;
+    for (id, change) in [
         (garbled, r#"UPDATE jobs SET payload = '"\\"' WHERE job_id = $1"#),
         (garbled_note, r#"UPDATE jobs SET payload = '{"tag": 7}' WHERE job_id = $1"#),
     ] {
         sqlx::query(change).bind(id).execute(&engine.world.db).await.unwrap();
     }
     engine.drain().await;
-    for (id, reason) in [
-        (kind, "no handler for the kind future.kind"),
-        (newer, "payload version 2 is newer than this build's 1"),
-        (garbled, "the payload does not decode"),
-        (garbled_note, "the payload does not decode"),
-    ] {
-        assert_eq!(engine.look(id).await, Some(("discarded".to_owned(), 1)), "{reason}");
-        assert!(engine.error(id).await.starts_with(reason), "{}", engine.error(id).await);
+    for id in [garbled, garbled_note] {
+        assert_eq!(engine.look(id).await, Some(("discarded".to_owned(), 1)));
+        let reason = engine.error(id).await;
+        assert!(reason.starts_with("the payload does not decode"), "{reason}");
     }
 }
 

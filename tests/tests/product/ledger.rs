@@ -133,7 +133,7 @@ async fn a_late_finish_changes_nothing() {
     assert_eq!(engine.claim(dead, &engine.push().await).await.len(), 1);
     // the first worker cannot renew, the job is reaped and runs with another
     engine.advance(Queue::Default.lease() + Duration::from_secs(1));
-    store::renew_lease(&engine.ctx.db, alive, "there", 2, engine.ctx.now()).await.unwrap();
+    store::renew_lease(&engine.ctx.db, alive, "there", 2, &[], engine.ctx.now()).await.unwrap();
     let mut session = engine.ctx.db.acquire().await.unwrap();
     let before = engine.ctx.now() - Queue::Default.lease();
     assert_eq!(store::reap(&mut session, Queue::Default, engine.ctx.now(), before).await.unwrap(), 1);

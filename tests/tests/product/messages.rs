@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use keryu_common::notify::store::Firsts;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -213,7 +214,8 @@ async fn a_worker_that_dies_during_the_call_leaves_an_open_attempt_and_the_code_
     // what is left of a worker that was killed after it took the delivery up
     let ids = [delivery_id(&issued)];
     let now = product.ctx.now();
-    keryu_common::notify::store::open(&product.ctx.db, now, &ids, &[now], Some("http"), None, &[true])
+    let firsts = Firsts { sms: Some("http"), ..Firsts::default() };
+    keryu_common::notify::store::open(&product.ctx.db, now, &ids, &[now], firsts, &[true])
         .await
         .expect("open");
     assert_eq!(state(&product, &issued).await, "sending");
@@ -229,19 +231,19 @@ async fn two_jobs_for_one_delivery_send_it_once_and_a_resend_carries_the_same_co
     let gateway = Gateway::start().await;
     let product = Product::with(&gateway.settings()).await;
     let (_, issued) = product.ask(PHONE, "register").await;
-    keryu_common::notify::view::resend(&product.ctx, delivery_id(&issued)).await.expect("resend");
+    product.resend(delivery_id(&issued)).await.expect("resend");
     assert_eq!(product.drain().await, 2, "both jobs ran");
     assert_eq!(gateway.accepted_for(PHONE).len(), 1);
-    keryu_common::notify::view::resend(&product.ctx, delivery_id(&issued)).await.expect("resend");
+    product.resend(delivery_id(&issued)).await.expect("resend");
     product.drain().await;
     let texts: Vec<Value> =
         gateway.accepted_for(PHONE).into_iter().map(|one| one.body["text"].clone()).collect();
     assert_eq!(texts.len(), 2);
     assert_eq!(texts[0], texts[1]);
     product.advance(Duration::from_secs(300));
-    let late = keryu_common::notify::view::resend(&product.ctx, delivery_id(&issued)).await;
+    let late = product.resend(delivery_id(&issued)).await;
     assert!(late.is_err_and(|error| error.to_string().starts_with("delivery.not_resendable")));
-    let nobody = keryu_common::notify::view::resend(&product.ctx, Uuid::nil()).await;
+    let nobody = product.resend(Uuid::nil()).await;
     assert!(nobody.is_err_and(|error| error.to_string().starts_with("delivery.not_found")));
     product.assert_nothing_left().await;
 }
@@ -275,9 +277,7 @@ async fn a_key_taken_away_too_early_fails_the_delivery_with_a_reason_an_operator
     after.drain().await;
     assert_eq!(state(&after, &issued).await, "failed");
     assert!(gateway.received().is_empty());
-    let told = keryu_common::notify::view::show(&after.ctx.db, after.ctx.now(), delivery_id(&issued))
-        .await
-        .expect("shown");
+    let told = after.shown(delivery_id(&issued)).await;
     assert_eq!(told.cause, "KERYU_SECRET_KEY no longer holds the key this code was made with");
     after.assert_nothing_left().await;
 }

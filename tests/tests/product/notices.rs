@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keryu_common::audit::Client;
+use keryu_common::notify::store::Firsts;
 use keryu_common::notify::{self, Change, Facts, Message, Told};
 use keryu_common::user::Identifier;
 use serde_json::Value;
@@ -142,9 +143,9 @@ async fn a_notice_that_may_have_arrived_is_held_and_staff_may_send_it_again() {
     product.drain().await;
     assert_eq!(gateway.received().len(), 1, "not sent twice by itself");
     let id = delivery_id(&product).await;
-    let shown = notify::view::show(&product.ctx.db, product.ctx.now(), id).await.expect("shown");
+    let shown = product.shown(id).await;
     assert!(shown.next_step.starts_with("Held"), "{}", shown.next_step);
-    notify::view::resend(&product.ctx, id).await.expect("resend");
+    product.resend(id).await.expect("resend");
     product.drain().await;
     assert_eq!(delivery(&product).await.0, "accepted");
     assert_eq!(gateway.accepted_for(PHONE).len(), 1);
@@ -158,10 +159,9 @@ async fn a_notice_in_the_hands_of_a_worker_that_died_is_held() {
     let ada = product.world.user(PHONE).await;
     new_device(&product, ada).await;
     let (now, ids) = (product.ctx.now(), [delivery_id(&product).await]);
+    let firsts = Firsts { sms: Some("http"), ..Firsts::default() };
     // what is left of a worker that was killed after it took the delivery up
-    notify::store::open(&product.ctx.db, now, &ids, &[now], Some("http"), None, &[false])
-        .await
-        .expect("open");
+    notify::store::open(&product.ctx.db, now, &ids, &[now], firsts, &[false]).await.expect("open");
     product.drain().await;
     let (state, _, reason) = delivery(&product).await;
     assert_eq!(state, "unknown");

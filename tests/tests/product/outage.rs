@@ -58,7 +58,8 @@ async fn readiness_tells_what_is_away_and_calls_go_on_when_it_is_back() {
     arrives(1).await;
     eventually("the worker counts the job", Duration::from_secs(10), || async {
         let metrics = http.get(format!("{theirs}/metrics")).send().await.expect("metrics");
-        metrics.text().await.expect("text").contains("notify.deliver_message")
+        let text = metrics.text().await.expect("text");
+        text.contains(r#"{queue="critical",kind="notify.deliver_message",outcome="completed"} 1"#)
     })
     .await;
 

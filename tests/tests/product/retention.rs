@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keryu_common::job::Terms;
-use keryu_common::retention::{CleanupExpired, RetainJobs};
+use keryu_common::retention::{CleanupAuditLogs, CleanupExpired, RetainJobs};
 
 use crate::support::{Engine, Product};
 
@@ -132,6 +132,7 @@ async fn deliveries_are_kept_ninety_days_and_audit_lines_a_year() {
     for (days, wanted) in [(80, [1, 1, lines]), (45, [0, 0, lines]), (300, [0, 0, 0])] {
         engine.advance(DAY * days);
         engine.ask(&RetainJobs::default(), Terms::default()).await;
+        engine.ask(&CleanupAuditLogs::default(), Terms::default()).await;
         engine.drain().await;
         assert_eq!(counts().await, wanted, "another {days} days later");
     }

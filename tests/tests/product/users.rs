@@ -133,6 +133,12 @@ async fn an_identifier_is_changed_to_one_that_was_proved_and_both_addresses_hear
     let body = json!({ "email": "ada@new.example", "verification_token": token });
     let (status, record) = product.call(Method::PATCH, &path(&ada), &body, &ada).await;
     assert_eq!((status, &record["email_verified"]), (200, &json!(true)), "{record}");
+    let history = product.get(&format!("{}/verification", path(&ada)), &ada).await.1["history"].clone();
+    let of = |event: &Value| ["by", "outcome", "address"].map(|name| event[name].as_str().map(str::to_owned));
+    let said = |parts: [&str; 3]| parts.map(|part| Some(part.to_owned()));
+    let history: Vec<_> = history.as_array().expect("history").iter().map(of).collect();
+    assert!(history.contains(&said(["change", "verified", "a***@new.example"])), "{history:?}");
+    assert!(history.contains(&said(["registration", "verified", "a***@example.org"])), "{history:?}");
     product.drain().await;
     let told: Vec<String> = product
         .letters()

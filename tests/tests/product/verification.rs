@@ -79,6 +79,7 @@ async fn a_person_confirms_their_number_and_sees_how_it_came_about() {
     );
     assert_eq!(after["history"][0]["address"], "+25***78");
     assert_eq!(after["history"][0]["actor"], ada["user_id"]);
+    assert_eq!(after["history"][2]["address"], "a***@example.org");
     let (status, refused) = send(&product, &ada, &ada).await;
     assert_eq!((status, &refused["code"]), (409, &json!("user.already_verified")));
     product.assert_nothing_left().await;

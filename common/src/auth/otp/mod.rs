@@ -30,6 +30,7 @@ pub(crate) use counter::rows;
 pub use desk::Desk;
 pub use proof::verify;
 pub use purpose::Purpose;
+pub(crate) use request::spend_sms;
 pub use request::{request, request_in};
 
 use crate::audit::{Client, Line};

@@ -18,9 +18,9 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
 use crate::idempotency::{self, Begun};
-use crate::job::Queue;
-use crate::notify;
-use crate::user::Channel;
+use crate::job::{Queue, Terms};
+use crate::notify::{self, fallback};
+use crate::user::{Channel, Identifier};
 use crate::{id, secret};
 
 /// Tries of a link: a day of them, half a minute less a quarter apart.
@@ -237,8 +237,9 @@ fn granted_row<'a>(
         job.max_attempts = LINK_TRIES;
     }
     if !within {
-        // the receipt ends as expired, whoever asked
-        job.run_at = challenge.expires_at;
+        // it goes by mail where there is a proved address; the receipt ends as expired, whoever asked
+        let terms = Terms { expires_at: Some(challenge.expires_at), ..Terms::of(client) };
+        job = fallback::in_place_of(now, &delivery, terms)?;
     }
     let line = line(client, "otp.requested", &counter.plain, ask.bearer, now, details(ask, None));
     Ok(Granted { hash: &counter.plain, counter: locked.counter, spent, challenge, line, delivery, job })
@@ -276,18 +277,29 @@ async fn sms_verdict(
     sends: bool,
     now: DateTime<Utc>,
 ) -> Result<Result<bool, Refusal>> {
-    let (Some(prefix), Some(limits)) = (ask.identifier.prefix(), &config.otp.sms) else {
-        return Ok(Ok(true));
-    };
-    let [shard] = secret::random::<1>();
-    let caps = limits.caps(!ask.purpose.is_newcomers());
-    let within = store::spend_sms(tx, now, &prefix, i16::from(shard % 16), caps, i32::from(sends)).await?;
+    let count = i32::from(sends);
+    let within = spend_sms(config, tx, &ask.identifier, !ask.purpose.is_newcomers(), count, now).await?;
     if !within && !ask.purpose.is_quiet() {
         return Ok(Err(
             SMS_BUDGET.refuse_for("The text messages of the day are used up.", until_midnight(now))
         ));
     }
     Ok(Ok(within))
+}
+
+/// Spends so many of the day's text messages to a number, of the whole or of newcomers' share; false when
+/// they are used up.
+pub(crate) async fn spend_sms(
+    config: &Config,
+    tx: &mut PgConnection,
+    to: &Identifier,
+    whole: bool,
+    count: i32,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let (Some(prefix), Some(limits)) = (to.prefix(), &config.otp.sms) else { return Ok(true) };
+    let [shard] = secret::random::<1>();
+    Ok(store::spend_sms(tx, now, &prefix, i16::from(shard % 16), limits.caps(whole), count).await?)
 }
 
 fn until_midnight(now: DateTime<Utc>) -> Duration {

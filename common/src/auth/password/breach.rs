@@ -27,7 +27,10 @@ impl Breaches {
     /// # Errors
     /// The system's root certificates cannot be read.
     pub fn open(config: &Config, metrics: &Metrics) -> Result<Self> {
-        let lookups = Family::default();
+        let lookups = Family::<Looked, Counter>::default();
+        for found in [Found::Breached, Found::Unknown, Found::NoAnswer] {
+            drop(lookups.get_or_create(&Looked { found: found.name() }));
+        }
         metrics.register(|registry| {
             registry.register(
                 "password_lookups",

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
 use super::hash::{self, Cost, Memory};
@@ -41,6 +42,7 @@ pub struct Hasher {
 /// What waits, and how long one takes.
 struct Load {
     waiting: AtomicUsize,
+    shown: Gauge,
     micros: AtomicU64,
 }
 
@@ -53,9 +55,14 @@ impl fmt::Debug for Hasher {
 impl Hasher {
     /// Starts nothing yet.
     pub fn open(config: &Config, metrics: &Metrics) -> Self {
-        let refused = Counter::default();
+        let (refused, shown) = (Counter::default(), Gauge::default());
         metrics.register(|registry| {
             registry.register("passwords_refused", "Passwords not hashed for want of room", refused.clone());
+            registry.register(
+                "passwords_waiting",
+                "Passwords that are hashed or wait for it just now",
+                shown.clone(),
+            );
         });
         Self {
             cost: config.cost,
@@ -63,6 +70,7 @@ impl Hasher {
             pool: OnceLock::new(),
             load: Arc::new(Load {
                 waiting: AtomicUsize::new(0),
+                shown,
                 micros: AtomicU64::new(u64::try_from(GUESS.as_micros()).unwrap_or(u64::MAX)),
             }),
             refused,
@@ -124,6 +132,7 @@ struct Place(Arc<Load>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.shown.dec();
     }
 }
 
@@ -132,6 +141,7 @@ impl Load {
         let most = most(Duration::from_micros(self.micros.load(Ordering::Relaxed)), threads);
         let room = |waiting: usize| (waiting < most).then_some(waiting + 1);
         self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        self.shown.inc();
         Some(Place(Arc::clone(self)))
     }
 

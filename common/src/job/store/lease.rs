@@ -6,21 +6,23 @@ use uuid::Uuid;
 
 use super::Sql;
 
-/// Renews a worker's lease, or takes it up.
+/// Renews a worker's lease, or takes it up for these queues.
 pub async fn renew_lease(
     tx: impl PgExecutor<'_>,
     lease_id: Uuid,
     host: &str,
     pid: i32,
+    queues: &[String],
     now: DateTime<Utc>,
 ) -> Sql<()> {
     sqlx::query!(
-        "INSERT INTO worker_leases (lease_id, host, pid, started_at, renewed_at) VALUES ($1, $2, $3, $4, $4)
+        "INSERT INTO worker_leases (lease_id, host, pid, started_at, renewed_at, queues) VALUES ($1, $2, $3, $4, $4, $5)
          ON CONFLICT (lease_id) DO UPDATE SET renewed_at = excluded.renewed_at",
         lease_id,
         host,
         pid,
         now,
+        queues,
     )
     .execute(tx)
     .await?;

@@ -18,21 +18,37 @@ pub struct Schedule {
     pub ticked_at: DateTime<Utc>,
 }
 
-/// A schedule the database does not know yet.
-pub async fn insert_schedule(
+/// What the registry says of a schedule. One that is known keeps what operators changed; an expression they
+/// left as it was follows the registry's.
+pub async fn upsert_schedule(
     tx: impl PgExecutor<'_>,
     name: &str,
     expression: &str,
     catch_up: &str,
-    now: DateTime<Utc>,
+    job: &NewJob,
 ) -> Sql<()> {
     sqlx::query!(
-        "INSERT INTO schedules (schedule, expression, catch_up, ticked_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (schedule) DO NOTHING",
+        "INSERT INTO schedules AS s (schedule, expression, default_expression, catch_up, ticked_at,
+                                     kind, version, queue, priority, max_attempts, payload)
+         VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (schedule) DO UPDATE SET
+             expression = CASE WHEN s.expression = s.default_expression THEN excluded.expression ELSE s.expression END,
+             default_expression = excluded.default_expression, kind = excluded.kind, version = excluded.version,
+             queue = excluded.queue, priority = excluded.priority, max_attempts = excluded.max_attempts,
+             payload = excluded.payload
+         WHERE (s.default_expression, s.kind, s.version, s.queue, s.priority, s.max_attempts, s.payload)
+               IS DISTINCT FROM (excluded.default_expression, excluded.kind, excluded.version, excluded.queue,
+                                 excluded.priority, excluded.max_attempts, excluded.payload)",
         name,
         expression,
         catch_up,
-        now,
+        job.created_at,
+        job.kind,
+        job.version,
+        job.queue.name(),
+        job.priority,
+        job.max_attempts,
+        job.payload,
     )
     .execute(tx)
     .await?;
@@ -54,9 +70,11 @@ pub async fn insert_tick(tx: &mut PgConnection, name: &str, at: DateTime<Utc>, j
          )
          INSERT INTO jobs (job_id, kind, version, queue, priority, state, ready, max_attempts, payload, run_at,
                            created_at, expires_at)
-         SELECT job_id, $4, $5, $6, $7, 'available', true, $8, $9, $10::timestamptz, $10, $10 + interval '24 hours' FROM tick",
+         SELECT job_id, $4, $5, $6, $7,
+                CASE WHEN $11::timestamptz <= $10::timestamptz THEN 'available' ELSE 'scheduled' END::job_state, $11 <= $10,
+                $8, $9, $11, $10, $11 + interval '24 hours' FROM tick",
         name, at, job.job_id, job.kind, job.version, job.queue.name(), job.priority, job.max_attempts,
-        job.payload, job.created_at,
+        job.payload, job.created_at, job.run_at,
     )
     .execute(tx)
     .await?;
@@ -66,6 +84,14 @@ pub async fn insert_tick(tx: &mut PgConnection, name: &str, at: DateTime<Utc>, j
 /// Notes the last tick; never moves it back.
 pub async fn set_ticked(tx: &mut PgConnection, name: &str, at: DateTime<Utc>) -> Sql<()> {
     sqlx::query!("UPDATE schedules SET ticked_at = greatest(ticked_at, $2) WHERE schedule = $1", name, at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Takes the last tick back to now, where it lies ahead.
+pub async fn set_ticked_back(tx: impl PgExecutor<'_>, name: &str, now: DateTime<Utc>) -> Sql<()> {
+    sqlx::query!("UPDATE schedules SET ticked_at = $2 WHERE schedule = $1 AND ticked_at > $2", name, now)
         .execute(tx)
         .await?;
     Ok(())

@@ -35,9 +35,9 @@ fn a_text_holds_the_code_of_its_challenge() {
     let config = config();
     let code = otp::code(&config.keys, &seed(&config)).expect("code");
     let sms = render(&config, &recipe("otp_code", "sms", Some(seed(&config)))).expect("text");
-    assert!(matches!(sms, (Channel::Sms, Text::Sms(text)) if text.starts_with(&code)));
+    assert!(matches!(sms, (Via::Sms, Text::Sms(text)) if text.starts_with(&code)));
     let mail = render(&config, &recipe("otp_code", "email", Some(seed(&config)))).expect("text");
-    assert!(matches!(mail, (Channel::Email, Text::Mail(mail)) if mail.html.contains(&code)));
+    assert!(matches!(mail, (Via::Email, Text::Mail(mail)) if mail.html.contains(&code)));
     let told = render(&config, &recipe("account_exists", "sms", None)).expect("text");
     assert!(matches!(told, (_, Text::Sms(text)) if text.contains("already has an account")));
 }

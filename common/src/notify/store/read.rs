@@ -10,7 +10,7 @@ use super::Sql;
 /// What a receipt is made from.
 #[derive(Clone, Debug)]
 pub struct Receipted {
-    /// `sms` or `email`.
+    /// `sms`, `email` or `push`.
     pub channel: String,
     /// What the code is for.
     pub purpose: Option<String>,
@@ -52,7 +52,7 @@ pub struct Row {
     pub created_at: DateTime<Utc>,
     /// `otp_code`, ...
     pub kind: String,
-    /// `sms` or `email`.
+    /// `sms`, `email` or `push`.
     pub channel: String,
     /// Whole.
     pub recipient: String,
@@ -156,7 +156,7 @@ pub async fn list_attempts(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Ve
 pub struct Shown {
     /// Whole: development only.
     pub recipient: String,
-    /// `sms` or `email`.
+    /// `sms`, `email` or `push`.
     pub channel: String,
     /// `otp_code`, ...
     pub kind: String,
@@ -212,16 +212,122 @@ pub struct Reach {
     pub email: Option<String>,
     /// Proved.
     pub phone_number: Option<String>,
+    /// What they want, by kind and channel.
+    pub preferences: Value,
+    /// Their devices that are switched on and signed in, the last used first.
+    pub devices: Vec<Uuid>,
 }
 
-/// How somebody is reached.
-pub async fn find_reach(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Reach>> {
+/// How somebody is reached. A message goes to 20 devices at most.
+pub async fn find_reach(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+    idle_since: DateTime<Utc>,
+) -> Sql<Option<Reach>> {
     sqlx::query_as!(
         Reach,
-        r#"SELECT language, CASE WHEN email_verified_at IS NOT NULL THEN email END AS email,
-                  CASE WHEN phone_verified_at IS NOT NULL THEN phone_number END AS phone_number
-           FROM users WHERE user_id = $1"#,
+        r#"SELECT u.language, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
+                  CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone_number END AS phone_number,
+                  coalesce(p.notification_preferences, '{}') AS "preferences!",
+                  ARRAY(SELECT d.id FROM devices d
+                        JOIN sessions s ON s.session_id = d.session_id AND s.user_id = d.user_id
+                        WHERE d.user_id = u.user_id AND d.is_active
+                          AND s.ended_at IS NULL AND s.expires_at > $2 AND s.last_used_at > $3
+                        ORDER BY d.last_used DESC, d.id DESC LIMIT 20) AS "devices!"
+           FROM users u LEFT JOIN profiles p ON p.user_id = u.user_id WHERE u.user_id = $1"#,
         user_id,
+        now,
+        idle_since,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// What somebody wants to be told.
+pub async fn find_preferences(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Value>> {
+    sqlx::query_scalar!("SELECT notification_preferences FROM profiles WHERE user_id = $1", user_id)
+        .fetch_optional(db)
+        .await
+}
+
+/// A message in its recipient's own list.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Which.
+    pub delivery_id: Uuid,
+    /// `otp_code`, ...
+    pub kind: String,
+    /// `sms`, `email` or `push`.
+    pub channel: String,
+    /// As the row says.
+    pub state: String,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Somebody's messages since a moment, before a place in the order, newest first.
+pub async fn list_own(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    since: DateTime<Utc>,
+    before_at: DateTime<Utc>,
+    before_id: Uuid,
+    limit: i64,
+) -> Sql<Vec<Own>> {
+    sqlx::query_as!(
+        Own,
+        r#"SELECT delivery_id, kind, channel, state::text AS "state!", created_at, expires_at
+           FROM deliveries
+           WHERE user_id = $1 AND sends AND created_at > $2 AND created_at <= $3
+             AND (created_at, delivery_id) < ($3, $4)
+           ORDER BY created_at DESC, delivery_id DESC LIMIT $5"#,
+        user_id,
+        since,
+        before_at,
+        before_id,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// A delivery that waits, as far as its fallback goes.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Which.
+    pub delivery_id: Uuid,
+    /// Its partition.
+    pub created_at: DateTime<Utc>,
+    /// `otp_code`, ...
+    pub kind: String,
+    /// `sms`, `email` or `push`.
+    pub channel: String,
+    /// What the code is for.
+    pub purpose: Option<String>,
+    /// Whose account it concerns.
+    pub user_id: Option<Uuid>,
+    /// When another channel was tried in its place.
+    pub fell_back_at: Option<DateTime<Utc>>,
+    /// Of no use after.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A delivery that waits for a worker or for its next try.
+pub async fn find_waiting(
+    db: impl PgExecutor<'_>,
+    delivery_id: Uuid,
+    created_at: DateTime<Utc>,
+) -> Sql<Option<Waiting>> {
+    sqlx::query_as!(
+        Waiting,
+        "SELECT delivery_id, created_at, kind, channel, purpose, user_id, fell_back_at, expires_at
+         FROM deliveries
+         WHERE delivery_id = $1 AND created_at = $2 AND sends AND state IN ('queued', 'unknown')",
+        delivery_id,
+        created_at,
     )
     .fetch_optional(db)
     .await

@@ -94,8 +94,10 @@ impl Drop for Folder {
 
 #[test]
 fn a_folder_stands_in_for_a_text_and_adds_a_language() {
-    let swahili: Vec<(String, &str)> =
-        PARTS.iter().map(|part| (format!("otp_code/sw/{part}"), "{{ code }} ni nambari yako")).collect();
+    let swahili: Vec<(String, &str)> = parts(Message::OtpCode)
+        .iter()
+        .map(|part| (format!("otp_code/sw/{part}"), "{{ code }} ni nambari yako"))
+        .collect();
     let mut files: Vec<(&str, &str)> = swahili.iter().map(|(path, text)| (path.as_str(), *text)).collect();
     files.push(("otp_code/en/sms.txt", "Code {{ code }}"));
     let folder = Folder::with(&files);
@@ -104,6 +106,27 @@ fn a_folder_stands_in_for_a_text_and_adds_a_language() {
     assert_eq!(templates.sms(Message::OtpCode, "sw-KE", &facts()).expect("text"), "123456 ni nambari yako");
     assert!(templates.mail(Message::OtpCode, "en", &facts()).expect("mail").text.contains("123456"));
     assert_eq!(templates.language(Message::AccountExists, "sw"), "en");
+}
+
+#[test]
+fn a_push_message_is_cut_to_what_devices_show() {
+    let templates = Templates::load(None).expect("templates");
+    let said = notice::Facts::said("Holidays", &"é".repeat(1000));
+    let push = templates.push(Message::StaffMessage, "en", &Facts { told: &said, ..facts() }).expect("push");
+    assert_eq!(push.title, "Holidays");
+    assert_eq!((push.text.chars().count(), push.text.ends_with('…')), (240, true));
+    for message in Message::ALL.into_iter().filter(|message| message.is_notice()) {
+        for (language, facts) in
+            ["en", "fr"].into_iter().flat_map(|l| samples().into_iter().map(move |f| (l, f)))
+        {
+            let push = templates.push(message, language, &facts).expect("push");
+            assert!(!push.title.ends_with('…') && !push.text.ends_with('…'), "{message:?}: {push:?}");
+            assert!(
+                !push.text.contains("https://") && !push.text.contains("12345678"),
+                "{message:?}: {push:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -122,6 +145,10 @@ fn a_broken_folder_is_told_with_file_and_line() {
         ("otp_code/en/email.subject", "a\nb", "one line"),
         ("otp_code/sw/sms.txt", "{{ code }}", "otp_code/sw/email.txt is missing"),
         ("otp_codes/en/sms.txt", "x", "no message"),
+        ("otp_code/en/push.txt", "x", "no message"),
+        ("welcome/en/push.title", "a\nb", "one line"),
+        ("welcome/sw/push.txt", "x", "welcome/sw/push.title is missing"),
+        ("welcome/en/push.txt", "x".repeat(241).leak(), "240 is the most"),
         ("otp_code/en/sms.html", "x", "no message"),
     ] {
         let faults = Folder::with(&[(path, text)]).load().expect_err(path).join("\n");

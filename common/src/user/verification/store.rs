@@ -139,7 +139,7 @@ pub async fn list_events(db: impl PgExecutor<'_>, entity_id: &str, limit: i64) -
     sqlx::query_as!(
         Row,
         r#"SELECT at AS "at!", coalesce(details->>'channel', details->'channels'->>0, '') AS "channel!",
-                  CASE WHEN action LIKE 'verification.%' THEN sealed END AS sealed,
+                  sealed,
                   coalesce(details->>'by', 'registration') AS "by!", actor,
                   details->>'reason' AS reason, coalesce(details->>'outcome', 'verified') AS "outcome!"
            FROM audit

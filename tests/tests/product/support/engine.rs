@@ -115,7 +115,7 @@ impl Engine {
     /// A lease renewed now.
     pub async fn lease(&self) -> Uuid {
         let lease = keryu_common::id::ordered(self.ctx.now());
-        store::renew_lease(&self.ctx.db, lease, "here", 1, self.ctx.now()).await.expect("lease");
+        store::renew_lease(&self.ctx.db, lease, "here", 1, &[], self.ctx.now()).await.expect("lease");
         lease
     }
 

@@ -2,13 +2,17 @@
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
 pub mod authenticator;
+pub mod chaos;
 pub mod command;
+pub mod crm;
 pub mod dump;
 pub mod engine;
+pub mod fcm;
 pub mod folder;
 pub mod gateway;
 pub mod kinds;
 pub mod mailserver;
+pub mod operator;
 pub mod own;
 pub mod process;
 pub mod product;
@@ -16,10 +20,13 @@ pub mod totp;
 pub mod twilio;
 pub mod world;
 
+pub use crm::Crm;
 pub use engine::Engine;
+pub use fcm::Fcm;
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use mailserver::MailServer;
+pub use operator::operate;
 pub use own::Own;
 pub use product::Product;
 pub use twilio::Twilio;

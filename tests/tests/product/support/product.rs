@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use keryu_common::Context;
+use keryu_common::audit::Client;
 use keryu_common::clock::Clock;
 use keryu_common::config::{Config, Source};
-use reqwest::{Client, Method, Response};
+use keryu_common::desk::Hand;
+use keryu_common::notify::desk;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use super::World;
@@ -25,7 +28,7 @@ pub struct Product {
     pub ctx: Context,
     /// `http://127.0.0.1:port`.
     pub base: String,
-    http: Client,
+    http: reqwest::Client,
 }
 
 impl Product {
@@ -63,7 +66,7 @@ impl Product {
         let app = keryu_api::app(ctx.clone()).expect("app");
         let acceptor = poem::listener::TcpAcceptor::from_tokio(listener).expect("listener");
         tokio::spawn(async move { poem::Server::new_with_acceptor(acceptor).run(app).await });
-        Self { world, ctx, base, http: Client::new() }
+        Self { world, ctx, base, http: reqwest::Client::new() }
     }
 
     /// Moves the clock.
@@ -205,6 +208,26 @@ impl Product {
         let (status, tokens) = self.post("/api/auth/login", body).await;
         assert_eq!(status, 200, "{tokens}");
         tokens
+    }
+
+    /// An operator at the command line.
+    pub fn operator(&self) -> Client {
+        let request_id = keryu_common::id::ordered(self.ctx.now()).to_string();
+        let ip = std::net::IpAddr::from([127, 0, 0, 1]);
+        Client { ip, user_agent: None, request_id, traceparent: None, language: "en".to_owned() }
+    }
+
+    /// What operators are shown of a delivery.
+    pub async fn shown(&self, delivery_id: uuid::Uuid) -> desk::Detail {
+        let client = self.operator();
+        let hand = Hand { client: &client, person: None };
+        desk::show(&self.ctx, hand, delivery_id).await.expect("shown")
+    }
+
+    /// An operator sends a delivery again.
+    pub async fn resend(&self, delivery_id: uuid::Uuid) -> keryu_common::Result<desk::Resent> {
+        let client = self.operator();
+        desk::resend(&self.ctx, Hand { client: &client, person: None }, delivery_id, None).await
     }
 
     /// A receipt.

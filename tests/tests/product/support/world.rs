@@ -59,6 +59,7 @@ impl World {
             ("KERYU_ENV", "development"),
             ("KERYU_SECRET_KEY", SECRET),
             ("KERYU_DEFAULT_REGION", "KE"),
+            ("HTTP_SHUTDOWN_DELAY", "0"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
