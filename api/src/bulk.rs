@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
-use crate::edge::field::{LineIn, ParagraphIn};
+use crate::edge::field::{DayIn, LineIn, ParagraphIn};
 use crate::edge::idempotency::Idempotent;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
@@ -126,9 +126,9 @@ pub struct BulkFilterIn {
     /// Whether the phone number is proved.
     phone_verified: Option<bool>,
     /// The first day of joining (UTC).
-    start_date: Option<NaiveDate>,
+    start_date: Option<DayIn>,
     /// The last day of joining (UTC), no earlier than the first.
-    end_date: Option<NaiveDate>,
+    end_date: Option<DayIn>,
 }
 
 /// What staff write.
@@ -170,7 +170,7 @@ impl Example for BulkIn {
             filter: Some(BulkFilterIn {
                 status: Some(BulkStatusIn::Active),
                 role: Some("trainee".to_owned()),
-                end_date: NaiveDate::from_ymd_opt(2025, 12, 31),
+                end_date: Some(DayIn("2025-12-31".to_owned())),
                 ..BulkFilterIn::default()
             }),
             reason: LineIn("The intake of 2025 has left".to_owned()),
@@ -178,6 +178,11 @@ impl Example for BulkIn {
             message: None,
         }
     }
+}
+
+/// A day that may be left out. None: it is none.
+fn day(given: Option<DayIn>) -> Option<Option<NaiveDate>> {
+    given.map_or(Some(None), |day| day.parse().map(Some))
 }
 
 impl Input for BulkIn {
@@ -197,8 +202,8 @@ impl Input for BulkIn {
                 },
                 email_verified: filter.email_verified,
                 phone_verified: filter.phone_verified,
-                start_date: filter.start_date,
-                end_date: filter.end_date,
+                start_date: day(filter.start_date)?,
+                end_date: day(filter.end_date)?,
             })),
             _ => None,
         };

@@ -111,6 +111,23 @@ impl ParagraphIn {
     }
 }
 
+/// A day (RFC 3339, full-date).
+#[derive(Debug, Clone)]
+pub struct DayIn(pub String);
+
+impl DayIn {
+    const FORMAT: &'static str = "date";
+
+    /// The day.
+    pub fn parse(&self) -> Option<NaiveDate> {
+        day(&self.0)
+    }
+}
+
+fn day(text: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10)
+}
+
 /// A national id as typed: 4 to 32 letters, digits, dashes, slashes and spaces.
 #[derive(Debug, Clone)]
 pub struct NationalIdIn(pub String);
@@ -311,6 +328,7 @@ formatted!(EmailIn, "An e-mail address.");
 formatted!(PhoneIn, "A phone number (E.164, or national where a default region is set).");
 formatted!(LineIn, "1 to 100 characters, none of them hidden.");
 formatted!(ParagraphIn, "1 to 1000 characters, none of them hidden but ends of lines.");
+formatted!(DayIn, "A day, such as 2030-01-31 (RFC 3339, full-date).");
 formatted!(NationalIdIn, "4 to 32 letters, digits, dashes, slashes and spaces.");
 formatted!(NameIn, "A phone number, an e-mail address or a username.");
 formatted!(
@@ -334,7 +352,7 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(PhoneIn::FORMAT, move |text: &str| phone(text, same.as_deref()).is_ok())
         .with_format(LineIn::FORMAT, |text: &str| line(text).is_ok())
         .with_format(ParagraphIn::FORMAT, |text: &str| paragraph(text).is_ok())
-        .with_format("date", |text: &str| text.parse::<NaiveDate>().is_ok())
+        .with_format(DayIn::FORMAT, |text: &str| day(text).is_some())
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format("date-time", is_time)
@@ -368,7 +386,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         "uuid" => ("field.format", "This is not a UUID."),
         "date-time" => ("field.format", "This is not a time of the form 2030-01-31T12:00:00Z."),
-        "date" => ("field.format", "This is not a day of the form 2030-01-31."),
+        DayIn::FORMAT => ("field.format", "This is not a day of the form 2030-01-31."),
         _ => OTHER,
     }
 }

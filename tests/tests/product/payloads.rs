@@ -30,7 +30,11 @@ fn every_payload_that_was_ever_shipped_is_still_read() {
     }
     for kind in registry.kinds() {
         for version in 1..=kind.version {
-            assert!(known.contains(&(kind.name, version)), "no payload of version {version} of {}", kind.name);
+            assert!(
+                known.contains(&(kind.name, version)),
+                "no payload of version {version} of {}",
+                kind.name
+            );
         }
     }
 }
