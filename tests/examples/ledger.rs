@@ -2,7 +2,10 @@
 //! jobs, and the operators' lists, each a median (of ten rounds, of fifty lists). Half of the rows are live. Wants `DATABASE_URL` (empty,
 //! migrated), `REDIS_URL`, `KERYU_ENV=development` and `KERYU_SECRET_KEY`; prints a line of JSON for each size.
 
-#![expect(clippy::disallowed_methods, reason = "rows are made by the million, not by the product's statements")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "rows are made by the million, not by the product's statements"
+)]
 #![expect(clippy::print_stdout, reason = "its result")]
 
 use std::error::Error;

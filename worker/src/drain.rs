@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::metrics::Metrics;
 use crate::registry::{Registry, registry};
 use crate::runner::{Runner, Shared};
+use crate::watchdog::Watchdog;
 
 /// Runs due jobs, and what they lead to, until none is due. Answers with how many attempts ran.
 ///
@@ -33,6 +34,7 @@ pub async fn due_of(ctx: &Context, registry: Registry) -> keryu_common::Result<u
         lease_id: keryu_common::id::ordered(ctx.now()),
         holds: holds.clone(),
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
+        watchdog: Watchdog::default(),
         freed: Arc::new(Notify::new()),
     };
     let renewed = tokio::spawn(renew(holds));

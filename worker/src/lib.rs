@@ -12,4 +12,5 @@ pub mod relay;
 pub mod runner;
 pub mod scheduler;
 pub mod supervise;
+pub mod watchdog;
 pub mod worker;

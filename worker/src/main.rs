@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -106,7 +107,7 @@ fn main() -> ExitCode {
 
 fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match command {
             Command::Run(run) => {
                 telemetry::start(&config.log, config.stage);
@@ -122,7 +123,10 @@ fn work(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Rates(ask) => ask.run(config).await,
             Command::Crm(ask) => ask.run(config).await,
         }
-    })
+    });
+    // a handler that does not yield is not waited for
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }
 
 async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
@@ -132,6 +136,7 @@ async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
     let providers = Via::ALL.into_iter().flat_map(|via| ctx.notify.names(via));
     ctx.metrics.expect_providers(providers.chain(ctx.crm.names()));
     let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
+    worker.watch()?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
     tracing::info!(queues = shown.join(","), "the worker runs");
     if let Some(address) = ctx.config.worker_listen {

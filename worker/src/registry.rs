@@ -68,7 +68,8 @@ pub struct Kind {
     pub queue: Queue,
     /// Of its payload, as this build writes it; older ones are read too.
     pub version: i16,
-    timeout: Duration,
+    /// How long an attempt may take.
+    pub timeout: Duration,
     /// The waits between attempts.
     pub backoff: Backoff,
     run: for<'a> fn(&'a Context, &'a Lease, serde_json::Value) -> BoxFuture<'a, Verdict>,

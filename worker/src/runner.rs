@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::metrics::{Metrics, Outcome, UNKNOWN};
 use crate::registry::Registry;
+use crate::watchdog::Watchdog;
 
 /// A job named by a message, with the number of the push that named it.
 pub type Pair = (Uuid, i32);
@@ -35,6 +36,8 @@ pub struct Shared {
     pub holds: Holds,
     /// Figures.
     pub metrics: Metrics,
+    /// Sees handlers that do not yield.
+    pub watchdog: Watchdog,
     /// Rung when pushed rows were claimed here, so that the relay looks for the next ones.
     pub freed: Arc<Notify>,
 }
@@ -272,7 +275,7 @@ impl Runner {
     }
 
     async fn run(&self, claimed: Claimed, taken: u64) {
-        let Shared { ctx, registry, holds, metrics, .. } = &self.shared;
+        let Shared { ctx, registry, holds, metrics, watchdog, .. } = &self.shared;
         let started = ctx.now();
         let lease = Lease::new(&claimed, self.queue, holds.clone(), taken);
         let (kind_name, created_at, run_at) = (claimed.kind.clone(), claimed.created_at, claimed.run_at);
@@ -285,7 +288,10 @@ impl Runner {
             _ if claimed.expires_at.is_some_and(|at| at <= started) => {
                 (Verdict::GiveUp("expired before it could run".to_owned()), None)
             }
-            Ok(kind) => (span.around(kind.attempt(ctx, &lease, claimed)).await, Some(kind.backoff)),
+            Ok(kind) => {
+                let _watched = watchdog.watch(&lease, kind.name, kind.timeout);
+                (span.around(kind.attempt(ctx, &lease, claimed)).await, Some(kind.backoff))
+            }
             Err(reason) if (started - created_at).to_std().is_ok_and(|age| age > FOREIGN) => {
                 (Verdict::GiveUp(reason), None)
             }

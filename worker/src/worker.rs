@@ -16,6 +16,7 @@ use crate::pump::{self, Bell};
 use crate::registry::Registry;
 use crate::relay::{Relay, Woken};
 use crate::runner::{Runner, Shared};
+use crate::watchdog::Watchdog;
 use crate::{scheduler, supervise};
 
 /// How long running jobs may go on after SIGTERM; what is left is given back.
@@ -53,6 +54,7 @@ impl Worker {
             lease_id: id::ordered(ctx.now()),
             holds: Holds::default(),
             metrics: metrics.clone(),
+            watchdog: Watchdog::default(),
             freed: Arc::new(Notify::new()),
         };
         metrics.expect(&shared.registry, shares.iter().map(|(queue, _)| *queue));
@@ -120,6 +122,14 @@ impl Worker {
         if let Err(error) = store::delete_lease(&ctx.db, *lease_id).await {
             tracing::warn!(%error, "the lease lapses by itself");
         }
+    }
+
+    /// Ends this process when a handler does not yield.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn watch(&self) -> std::io::Result<()> {
+        self.shared.watchdog.start(self.shared.ctx.clone(), self.shared.lease_id)
     }
 
     /// What readiness looks at.

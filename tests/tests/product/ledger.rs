@@ -172,6 +172,46 @@ async fn the_last_attempt_of_a_lost_worker_is_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn a_job_that_kills_its_workers_waits_longer_each_time_and_is_given_up() {
+    let engine = Engine::new().await;
+    let id = engine.noop().await;
+    for (loss, wait) in [(1, 0), (2, 8), (3, 32), (4, 128)] {
+        let lease = engine.lease().await;
+        engine.claim(lease, &due(&engine).await).await;
+        assert_eq!(engine.look(id).await, Some(("running".to_owned(), loss)));
+        lose(&engine, lease).await;
+        let waits = engine.state(id).await == "retryable";
+        assert_eq!(waits, wait > 0, "after loss {loss}");
+        if waits {
+            engine.advance(Duration::from_secs(wait - 1));
+            assert!(due(&engine).await.is_empty(), "not before {wait} s are over");
+            engine.advance(Duration::from_secs(1));
+        }
+    }
+    let lease = engine.lease().await;
+    engine.claim(lease, &due(&engine).await).await;
+    lose(&engine, lease).await;
+    assert_eq!(engine.look(id).await, Some(("discarded".to_owned(), 5)));
+    assert_eq!(engine.error(id).await, "the worker that ran attempt 5 was lost, the fifth in a row");
+}
+
+/// What came due is pushed.
+async fn due(engine: &Engine) -> Vec<keryu_worker::runner::Pair> {
+    let mut session = engine.ctx.db.acquire().await.unwrap();
+    store::promote_due(&mut session, engine.ctx.now(), 100).await.unwrap();
+    drop(session);
+    engine.push().await
+}
+
+/// The worker of this lease is gone, and the reaper sees it.
+async fn lose(engine: &Engine, lease: uuid::Uuid) {
+    store::delete_lease(&engine.ctx.db, lease).await.unwrap();
+    let mut session = engine.ctx.db.acquire().await.unwrap();
+    let before = engine.ctx.now() - Queue::Default.lease();
+    store::reap(&mut session, Queue::Default, engine.ctx.now(), before).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_lease_not_renewed_for_two_thirds_of_its_time_is_lost_for_good() {
     let engine = Engine::new().await;
     engine.noop().await;

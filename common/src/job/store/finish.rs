@@ -66,7 +66,7 @@ pub async fn set_back(
              ready = false, pushed = false, lease_id = NULL,
              run_at = coalesce($4, 'infinity'),
              discarded_at = CASE WHEN $4::timestamptz IS NULL THEN $7::timestamptz END,
-             attempt = CASE WHEN $5 THEN jobs.attempt ELSE jobs.attempt - 1 END,
+             attempt = CASE WHEN $5 THEN jobs.attempt ELSE jobs.attempt - 1 END, losses = 0,
              waiting_key = CASE WHEN $4::timestamptz IS NOT NULL AND NOT EXISTS (
                  SELECT 1 FROM jobs o WHERE o.kind = jobs.kind AND o.waiting_key = jobs.unique_key)
                  THEN unique_key END,
@@ -87,8 +87,9 @@ pub async fn set_back(
     .await
 }
 
-/// The reaper: running rows of a lease that is gone or was not renewed since `before` are available
-/// again at once, or dead letters if that was their last attempt.
+/// The reaper: running rows of a lease that is gone or was not renewed since `before` are available again at
+/// once; after a second loss in a row they wait 8 s, then 32, then 128, for they may be what kills workers; after
+/// the fifth, or if it was their last attempt, they are dead letters.
 pub async fn reap(
     tx: &mut PgConnection,
     queue: Queue,
@@ -104,11 +105,14 @@ pub async fn reap(
              FOR UPDATE SKIP LOCKED
          ), unlocked AS (DELETE FROM serial_locks USING lost WHERE serial_locks.job_id = lost.job_id)
          UPDATE jobs SET
-             state = CASE WHEN attempt < max_attempts THEN 'available' ELSE 'discarded' END::job_state,
-             ready = attempt < max_attempts, pushed = false, lease_id = NULL,
-             run_at = CASE WHEN attempt < max_attempts THEN run_at ELSE 'infinity' END,
-             discarded_at = CASE WHEN attempt < max_attempts THEN NULL ELSE $2::timestamptz END,
+             state = CASE WHEN attempt >= max_attempts OR losses >= 4 THEN 'discarded'
+                          WHEN losses = 0 THEN 'available' ELSE 'retryable' END::job_state,
+             ready = attempt < max_attempts AND losses = 0, pushed = false, lease_id = NULL, losses = losses + 1,
+             run_at = CASE WHEN attempt >= max_attempts OR losses >= 4 THEN 'infinity'
+                           WHEN losses = 0 THEN run_at ELSE $2::timestamptz + make_interval(secs => 2 * 4 ^ losses) END,
+             discarded_at = CASE WHEN attempt >= max_attempts OR losses >= 4 THEN $2 END,
              error = 'the worker that ran attempt ' || attempt || ' was lost'
+                     || CASE WHEN losses >= 4 THEN ', the fifth in a row' ELSE '' END
          FROM lost WHERE jobs.job_id = lost.job_id",
         queue.name(),
         now,

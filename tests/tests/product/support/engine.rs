@@ -11,6 +11,7 @@ use keryu_common::job::store::{self, Claimed, Setback};
 use keryu_common::job::{self, Holds, Job, Noop, Queue, Terms};
 use keryu_worker::metrics::Metrics;
 use keryu_worker::runner::{Pair, Runner, Shared};
+use keryu_worker::watchdog::Watchdog;
 use keryu_worker::worker::{Share, Worker};
 use keryu_worker::{drain, relay};
 use uuid::Uuid;
@@ -171,6 +172,7 @@ impl Engine {
             lease_id: keryu_common::id::ordered(self.ctx.now()),
             holds,
             metrics: self.another().metrics.register(Metrics::new),
+            watchdog: Watchdog::default(),
             freed: Arc::default(),
         }
     }
