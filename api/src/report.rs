@@ -40,8 +40,8 @@ pub const NOTES: &[Note] = &[
 
 /// A report, without its content.
 #[derive(Debug, Object)]
-#[oai(example)]
-pub struct UseReportOut {
+#[oai(example, rename = "UsageReportOut")]
+pub struct ReportOut {
     /// Which.
     id: Uuid,
     /// `waiting` or `ready`.
@@ -56,7 +56,7 @@ pub struct UseReportOut {
     download_url: Option<String>,
 }
 
-impl From<report::Report> for UseReportOut {
+impl From<report::Report> for ReportOut {
     fn from(report: report::Report) -> Self {
         let id = report.report_id;
         let ready = report.finished_at.is_some();
@@ -71,7 +71,7 @@ impl From<report::Report> for UseReportOut {
     }
 }
 
-impl Example for UseReportOut {
+impl Example for ReportOut {
     fn example() -> Self {
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or_default();
         report::Report {
@@ -158,7 +158,7 @@ impl Reports {
         /// The same key within a day gets the saved answer.
         #[oai(name = "Idempotency-Key")]
         key: Idempotent,
-    ) -> Answer<Accepted<UseReportOut>> {
+    ) -> Answer<Accepted<ReportOut>> {
         let key = key.bind_as(&ctx.config, &person, "report_request", b"")?;
         Ok(Accepted(report::request(&ctx, &from, &person, key.as_ref()).await?.into()))
     }
@@ -171,7 +171,7 @@ impl Reports {
         person: Signed,
         /// Which.
         id: Path<Uuid>,
-    ) -> Answer<Json<UseReportOut>> {
+    ) -> Answer<Json<ReportOut>> {
         Ok(Json(report::show(&ctx, &person, id.0).await?.into()))
     }
 

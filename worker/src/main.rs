@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use keryu_common::config::{Config, Source};
 use keryu_common::job::Queue;
-use keryu_common::user::Channel;
+use keryu_common::notify::Via;
 use keryu_common::{Context, telemetry};
 use keryu_worker::command::crm::Crm;
 use keryu_worker::command::deliveries::Deliveries;
@@ -129,7 +129,7 @@ async fn serve(ctx: Context, shares: &[Share]) -> anyhow::Result<()> {
     let traces = telemetry::trace::start(&ctx.config.log, "keryu-worker", &ctx.metrics)?;
     let metrics = ctx.metrics.register(Metrics::new);
     ctx.metrics.expect_deliveries();
-    let providers = [Channel::Sms, Channel::Email].into_iter().flat_map(|channel| ctx.notify.names(channel));
+    let providers = Via::ALL.into_iter().flat_map(|via| ctx.notify.names(via));
     ctx.metrics.expect_providers(providers.chain(ctx.crm.names()));
     let worker = Worker::start(ctx.clone(), registry::registry(), shares, metrics).await?;
     let shown: Vec<String> = shares.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();

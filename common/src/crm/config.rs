@@ -67,3 +67,58 @@ fn webhook(source: &mut Source) -> Option<webhook::Settings> {
     });
     Some(webhook::Settings { url: Secret::new(url?), key: key? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(pairs: &[(&str, &str)]) -> String {
+        let mut source = Source::of(pairs.iter().copied());
+        Config::read(&mut source);
+        let read = crate::config::Config::read(&mut source);
+        read.err().map_or_else(String::new, |faults| faults.0.join("\n"))
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_at_once_and_never_shown() {
+        let told = faults(&[
+            ("HUBSPOT_BASE_URL", "http://api.hubapi.com"),
+            ("HUBSPOT_TOKEN", "hunter2 with a space"),
+            ("CRM_WEBHOOK_URL", "ftp://hunter2@example.org"),
+            ("CRM_WEBHOOK_SECRET", "whsec_hunter2"),
+            ("CRM_TIMEOUT", "11s"),
+        ]);
+        for name in [
+            "HUBSPOT_BASE_URL: ",
+            "HUBSPOT_TOKEN: ",
+            "CRM_WEBHOOK_URL: ",
+            "CRM_WEBHOOK_SECRET: ",
+            "CRM_TIMEOUT: ",
+        ] {
+            assert!(told.contains(name), "{name} in {told}");
+        }
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(
+            faults(&[("CRM_WEBHOOK_URL", "https://example.org")]).contains("CRM_WEBHOOK_SECRET is not set")
+        );
+        let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        assert!(faults(&[("CRM_WEBHOOK_SECRET", key)]).contains("CRM_WEBHOOK_URL is not set"));
+    }
+
+    #[test]
+    fn each_is_on_with_its_settings() {
+        let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let both = [
+            ("HUBSPOT_TOKEN", "pat-1"),
+            ("CRM_WEBHOOK_URL", "https://example.org/x"),
+            ("CRM_WEBHOOK_SECRET", key),
+        ];
+        let config = Config::read(&mut Source::of(both));
+        assert!(config.hubspot.is_some() && config.webhook.is_some());
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("pat-1") && !shown.contains("example.org/x"), "{shown}");
+        let none: [(&str, &str); 0] = [];
+        let config = Config::read(&mut Source::of(none));
+        assert!(config.hubspot.is_none() && config.webhook.is_none());
+    }
+}

@@ -119,6 +119,9 @@ async fn ask_for(ctx: &Context, lease: &Lease, opened: &Waiting, lost: bool) -> 
     let now = ctx.now();
     let deadline = opened.created_at + TimeDelta::from_std(patience).unwrap_or_default();
     let run_at = if lost { now } else { deadline.max(now) };
+    if run_at >= opened.expires_at {
+        return Ok(());
+    }
     let terms = Terms {
         run_at: Some(run_at),
         expires_at: Some(opened.expires_at),

@@ -106,15 +106,20 @@ async fn ten_thousand_changed_people_are_a_hundred_calls_whatever_comes_between(
     assert_eq!(hubspot.calls(), 3, "before the time is over");
     settle(&product).await;
     assert_eq!(hubspot.calls(), 100 + troubles);
-    let tape = hubspot.tape();
-    assert_eq!(tape.wrong, [""; 0]);
-    let taken: Vec<usize> =
-        tape.calls.iter().filter(|call| call.status == 200 && call.size > 0).map(|call| call.size).collect();
-    assert_eq!(taken.len(), 100 + 2, "and twice 200 with something else inside");
-    assert!(taken.iter().all(|size| *size == 100));
-    assert_eq!(tape.people.len(), 10_000);
-    assert!(tape.people.values().all(|one| one["lastname"] == "Last"));
-    drop(tape);
+    {
+        let tape = hubspot.tape();
+        assert_eq!(tape.wrong, [""; 0]);
+        let taken: Vec<usize> = tape
+            .calls
+            .iter()
+            .filter(|call| call.status == 200 && call.size > 0)
+            .map(|call| call.size)
+            .collect();
+        assert_eq!(taken.len(), 100 + 2, "and twice 200 with something else inside");
+        assert!(taken.iter().all(|size| *size == 100));
+        assert_eq!(tape.people.len(), 10_000);
+        assert!(tape.people.values().all(|one| one["lastname"] == "Last"));
+    }
     let told = state(&product, "hubspot").await;
     assert_eq!((told.waiting, told.set_aside, told.target.failures), (0, 0, 0));
     assert_eq!(product.world.count("SELECT count(*) FROM jobs").await, 0);

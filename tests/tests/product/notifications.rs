@@ -143,9 +143,9 @@ async fn the_list_goes_back_ninety_days_and_is_read_by_its_index() {
     let (_, page) = product.get(LIST, &ada).await;
     assert_eq!(kinds(page["items"].as_array().expect("items")), ["new_device"]);
     let plan: Vec<String> = sqlx::query_scalar(
-        "EXPLAIN SELECT delivery_id FROM deliveries WHERE user_id = gen_random_uuid() AND sends
+        "EXPLAIN SELECT delivery_id FROM deliveries WHERE user_id = '00000000-0000-4000-8000-000000000000' AND sends
            AND created_at > now() - interval '90 days' AND created_at <= now()
-           AND (created_at, delivery_id) < (now(), gen_random_uuid())
+           AND (created_at, delivery_id) < (now(), '00000000-0000-4000-8000-000000000000'::uuid)
          ORDER BY created_at DESC, delivery_id DESC LIMIT 51",
     )
     .fetch_all(&product.ctx.db)

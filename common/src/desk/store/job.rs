@@ -70,7 +70,8 @@ pub struct Wanted<'a> {
 }
 
 /// Live jobs and dead letters, newest first. One branch for each way the table's indexes lead to a state, so
-/// that none of them is found by reading all others; a branch that is not wanted is not run.
+/// that none of them is found by reading all others; a branch that is not wanted is not run. What is pushed is
+/// little: it is read whole (`OFFSET 0`), not looked for among all that waits.
 pub async fn list_live(db: impl PgExecutor<'_>, wanted: &Wanted<'_>) -> Sql<Vec<JobRow>> {
     sqlx::query_as!(
         JobRow,
@@ -80,10 +81,12 @@ pub async fn list_live(db: impl PgExecutor<'_>, wanted: &Wanted<'_>) -> Sql<Vec<
                   CASE WHEN run_at < 'infinity' THEN run_at END AS run_at, expires_at,
                   created_at AS "created_at!", started_at, discarded_at AS ended_at, error, request_id, lease_id
            FROM (
-               (SELECT * FROM jobs
-                WHERE 'running' = ANY($6::text[]) AND ready AND pushed AND queue = ANY($3::text[]) AND state = 'running'
-                  AND job_id BETWEEN $1 AND $2 AND ($4::text IS NULL OR kind = $4)
-                  AND ($5::text IS NULL OR strpos(lower(error), lower($5)) > 0)
+               (SELECT * FROM (
+                    SELECT * FROM jobs
+                    WHERE 'running' = ANY($6::text[]) AND ready AND pushed AND queue = ANY($3::text[])
+                      AND state = 'running' AND job_id BETWEEN $1 AND $2 AND ($4::text IS NULL OR kind = $4)
+                      AND ($5::text IS NULL OR strpos(lower(error), lower($5)) > 0)
+                    OFFSET 0) pushed
                 ORDER BY job_id DESC LIMIT $7)
                UNION ALL
                (SELECT * FROM jobs
