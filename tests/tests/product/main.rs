@@ -37,6 +37,7 @@ mod guards_slots;
 mod idempotency;
 mod inactivity;
 mod input;
+mod jobs_page;
 mod ledger;
 mod limits;
 mod links;

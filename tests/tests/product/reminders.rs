@@ -98,6 +98,20 @@ async fn bodies_that_start_twice_remind_nobody_twice() {
 }
 
 #[tokio::test]
+async fn who_switched_reminders_off_gets_none() {
+    let product = Product::new().await;
+    product.register("ada@example.org", "ada").await;
+    let off = r#"UPDATE profiles SET notification_preferences =
+                 '{"profile_completion_reminder": {"email": false, "sms": false, "push": false}}'"#;
+    assert_eq!(product.world.execute(off).await, 1);
+    for _ in 0..31 {
+        product.advance(DAY);
+        morning(&product).await;
+    }
+    assert_eq!(reminded(&product).await, 0);
+}
+
+#[tokio::test]
 async fn many_people_go_in_batches() {
     let product = Product::new().await;
     let sql =
