@@ -16,8 +16,7 @@ use prometheus_client::registry::Registry;
 use super::ledger::Ledger;
 use super::process::Process;
 use super::trace::Span;
-use crate::notify::{Message, State as Delivery};
-use crate::user::Channel;
+use crate::notify::{Message, State as Delivery, Via};
 
 /// The metrics of this process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -209,7 +208,7 @@ impl Metrics {
     /// This process delivers messages.
     pub fn expect_deliveries(&self) {
         for message in Message::ALL.map(Message::name) {
-            for channel in [Channel::Sms, Channel::Email].map(Channel::name) {
+            for channel in Via::ALL.map(Via::name) {
                 for state in ENDS.map(Delivery::name) {
                     drop(self.deliveries.get_or_create(&Delivered { message, channel, state }));
                 }
@@ -266,9 +265,8 @@ impl Metrics {
     /// build does not know is not counted.
     pub fn delivered(&self, message: &str, channel: &str, state: Delivery) {
         let Some(message) = Message::named(message) else { return };
-        let channels = [Channel::Sms, Channel::Email].map(Channel::name);
-        let Some(channel) = channels.into_iter().find(|name| *name == channel) else { return };
-        let labels = Delivered { message: message.name(), channel, state: state.name() };
+        let Some(via) = Via::named(channel) else { return };
+        let labels = Delivered { message: message.name(), channel: via.name(), state: state.name() };
         self.deliveries.get_or_create(&labels).inc();
         if message == Message::OtpCode {
             self.code("sent", outcome_of(state));
