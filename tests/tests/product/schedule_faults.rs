@@ -48,9 +48,15 @@ async fn every_second_has_one_job_and_it_runs_however_many_workers_are_killed() 
     })
     .await;
     // what ticked by the minute until now is not of this
+    assert_eq!(operate(&world, &["schedules", "disable", NAME]).await.code, 0);
+    eventually("nothing of before is left", Duration::from_secs(60), || async {
+        world.count("SELECT count(*) FROM jobs WHERE kind = 'retention.cleanup_expired'").await == 0
+    })
+    .await;
+    world.execute("DELETE FROM ticks; DELETE FROM finished_jobs").await;
     let change = ["schedules", "change", NAME, "--expression", "* * * * * *", "--catch-up", "all"];
     assert_eq!(operate(&world, &change).await.code, 0);
-    world.execute("DELETE FROM ticks; DELETE FROM jobs; DELETE FROM finished_jobs").await;
+    assert_eq!(operate(&world, &["schedules", "enable", NAME]).await.code, 0);
     let (mut kills, mut next) = (0, every);
     loop {
         let wanted = next.min(seconds);
