@@ -41,6 +41,8 @@ async fn every_second_has_one_job_and_it_runs_however_many_workers_are_killed() 
     let count = setting("KERYU_TICKS_WORKERS", 3) as usize;
     let every = i64::try_from(setting("KERYU_TICKS_KILL_EVERY", 4)).unwrap();
     let world = World::new().await;
+    // built before the clock runs
+    process::binaries();
     let began = Instant::now();
     let mut workers: Vec<Process> = (0..count).map(|_| worker(&world)).collect();
     eventually("the schedules are known", Duration::from_secs(60), || async {
