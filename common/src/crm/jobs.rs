@@ -3,7 +3,7 @@
 //! One run at a time for each target (`serial_key`), so no older state goes out after a newer one. A mark is struck
 //! off under the number it was read with; a change during the call has another one and is told of again. What fails
 //! for the whole target holds the whole target (`crm_targets.held_until`); what fails for one person waits or is set
-//! aside with the reason, and the others go on.
+//! aside with the reason, and the others go on. An erasure is never set aside.
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ const MISCONFIGURED: Duration = Duration::from_secs(600);
 const MISSED: Backoff = Backoff { base: Duration::from_secs(30), most: Duration::from_secs(3600) };
 /// Tries of one person before they are set aside.
 const MOST_TRIES: i16 = 12;
+/// An erasure is tried for good, every hour in the end.
+const MOST_TRIES_OF_ERASURES: i16 = i16::MAX;
 /// How long a target may fail before its job is a dead letter.
 const PATIENCE: chrono::TimeDelta = chrono::TimeDelta::days(7);
 /// A run gives way to the next one before its time is over.
@@ -76,7 +78,9 @@ async fn sync(ctx: &Context, lease: &Lease, name: &str) -> Result<Verdict> {
     let mut tx = ctx.db.begin().await?;
     store::pass_marks(&mut tx).await?;
     tx.commit().await?;
-    Run { ctx, lease, name, provider, began: Instant::now(), moved: false, left: false }.all(target).await
+    Run { ctx, lease, name, provider, began: Instant::now(), moved: false, left: false, doubtful: Vec::new() }
+        .all(target)
+        .await
 }
 
 /// One run of the job.
@@ -90,6 +94,24 @@ struct Run<'a> {
     moved: bool,
     /// Whether a mark could not be struck off because somebody was changing it.
     left: bool,
+    /// Who was refused one by one, by answers that do not say whose fault it is, while nobody was taken.
+    doubtful: Vec<Doubt>,
+}
+
+/// One person who was refused, for a reason that may not be theirs.
+struct Doubt {
+    number: (Uuid, i64),
+    reason: String,
+    tries: i16,
+}
+
+/// A batch on its way.
+struct Part<'a> {
+    people: &'a [Contact],
+    tries: &'a [(Uuid, i16)],
+    /// Whether the target understood anything of it.
+    heard: bool,
+    alone: Vec<Doubt>,
 }
 
 /// Why a run ends early.
@@ -120,6 +142,9 @@ impl Run<'_> {
         let mut after = 0;
         loop {
             if self.began.elapsed() > SHIFT {
+                if let Some(setback) = self.nobody_was_taken() {
+                    return self.held(setback, &target).await;
+                }
                 let mut tx = self.ctx.db.begin().await?;
                 ask(&mut tx, self.name, None, self.ctx.now(), self.ctx.now()).await?;
                 tx.commit().await?;
@@ -135,15 +160,23 @@ impl Run<'_> {
                 }
                 (None, None) => break,
             }
-            match self.batch(open).await {
-                Ok(()) => {}
-                Err(Stop::Target(setback)) => return self.held(setback, &target).await,
-                Err(Stop::Later(after, reason)) => return Ok(Verdict::Snooze { after, reason }),
-                Err(Stop::Error(error)) => return Err(error),
+            if let Err(stop) = self.batch(open).await {
+                return self.stopped(stop, &target).await;
             }
+        }
+        if let Some(setback) = self.nobody_was_taken() {
+            return self.held(setback, &target).await;
         }
         self.come_back().await?;
         Ok(Verdict::Done)
+    }
+
+    async fn stopped(&self, stop: Stop, target: &Target) -> Result<Verdict> {
+        match stop {
+            Stop::Target(setback) => self.held(setback, target).await,
+            Stop::Later(after, reason) => Ok(Verdict::Snooze { after, reason }),
+            Stop::Error(error) => Err(error),
+        }
     }
 
     /// Marks the next people of a target that is to be told of everybody.
@@ -168,45 +201,111 @@ impl Run<'_> {
         }
         // first: an address that somebody has now may still be theirs over there
         for one in gone {
+            self.time_left()?;
             let now = self.turn().await?;
-            let fates = match self.ask(self.provider.erase(one.0, one.1, now)).await? {
-                Taking::Taken(fates) => fates,
-                Taking::Refused { fate, .. } => vec![(one.0, fate)],
+            // who cannot be erased holds nobody up, unless nothing can be told at all
+            let fates = match self.ask(self.provider.erase(one.0, one.1, now)).await {
+                Ok(Taking::Taken(fates)) => fates,
+                Ok(Taking::Refused { fate, .. }) => vec![(one.0, fate)],
+                Err(Stop::Target(Setback::Fail { reason } | Setback::Misconfigured { reason })) => {
+                    vec![(one.0, Fate::Later(reason))]
+                }
+                Err(stop) => return Err(stop),
             };
-            self.write_down(&[one], fates, &tries).await?;
+            self.write_down(&[one], fates, &tries, MOST_TRIES_OF_ERASURES).await?;
         }
-        self.tell(&people, &tries).await
+        match people.is_empty() {
+            true => Ok(()),
+            false => self.tell(&people, &tries).await,
+        }
     }
 
     /// Tells of these, and where the answer does not say who is at fault, of each half by itself.
     async fn tell(&mut self, people: &[Contact], tries: &[(Uuid, i16)]) -> Result<(), Stop> {
-        let mut refused: Vec<(Contact, Fate)> = Vec::new();
-        let mut doubtful: Option<String> = None;
-        let mut parts = vec![people];
+        let mut part = Part { people, tries, heard: false, alone: Vec::new() };
+        let end = self.halve(&mut part).await;
+        let Part { heard, alone, .. } = part;
+        if heard {
+            let before = std::mem::take(&mut self.doubtful);
+            self.set_aside(before.into_iter().chain(alone)).await?;
+            return end;
+        }
+        if let Err(stop) = end {
+            // others come first in the next run
+            let before = std::mem::take(&mut self.doubtful);
+            self.put_off(before.into_iter().chain(alone)).await?;
+            return Err(stop);
+        }
+        let is_second = !self.doubtful.is_empty();
+        match alone.len() {
+            0 => Ok(()),
+            1 if people.len() == 1 && !is_second => self.set_aside(alone.into_iter()).await,
+            _ => {
+                self.doubtful.extend(alone);
+                match self.nobody_was_taken().filter(|_| is_second) {
+                    Some(setback) => Err(Stop::Target(setback)),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Where each and every one is refused, and nobody of the next batch is taken either, it is not their doing.
+    fn nobody_was_taken(&self) -> Option<Setback> {
+        let Doubt { reason, .. } = self.doubtful.first()?;
+        let reason = format!("{reason} for each of {} people by themselves", self.doubtful.len());
+        Some(Setback::Misconfigured { reason })
+    }
+
+    async fn set_aside(&mut self, doubtful: impl Iterator<Item = Doubt>) -> Result<(), Stop> {
+        for Doubt { number, reason, tries } in doubtful {
+            let fates = vec![(number.0, Fate::Refused(reason))];
+            self.write_down(&[number], fates, &[(number.0, tries)], MOST_TRIES).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_off(&mut self, doubtful: impl Iterator<Item = Doubt>) -> Result<(), Stop> {
+        for Doubt { number, reason, tries } in doubtful {
+            let fates = vec![(number.0, Fate::Later(reason))];
+            self.write_down(&[number], fates, &[(number.0, tries)], MOST_TRIES).await?;
+        }
+        Ok(())
+    }
+
+    /// A run gives way in the middle of a batch too.
+    fn time_left(&self) -> Result<(), Stop> {
+        match self.began.elapsed() > SHIFT {
+            true => Err(Stop::Later(Duration::from_secs(1), "the rest follows in another run".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Tells of these by halves. What is certain is written down at once.
+    async fn halve(&mut self, all: &mut Part<'_>) -> Result<(), Stop> {
+        let mut parts = vec![all.people];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+            self.time_left()?;
             let now = self.turn().await?;
             match (self.ask(self.provider.tell(part, now)).await?, part) {
-                (Taking::Taken(fates), _) => self.write_down(&numbers(part), fates, tries).await?,
+                (Taking::Taken(fates), _) => {
+                    all.heard = true;
+                    self.write_down(&numbers(part), fates, all.tries, MOST_TRIES).await?;
+                }
+                (Taking::Refused { fate: Fate::Refused(reason), certain: false }, [one]) => {
+                    let tries = all.tries.iter().find(|(id, _)| *id == one.user_id);
+                    let tries = tries.map_or(0, |(_, tries)| *tries);
+                    all.alone.push(Doubt { number: (one.user_id, one.change), reason, tries });
+                }
                 (Taking::Refused { fate, certain }, [one]) => {
-                    if !certain && let Fate::Refused(reason) = &fate {
-                        doubtful = Some(reason.clone());
-                    }
-                    refused.push((one.clone(), fate));
+                    all.heard |= certain;
+                    self.write_down(&numbers(part), vec![(one.user_id, fate)], all.tries, MOST_TRIES).await?;
                 }
                 (Taking::Refused { .. }, _) => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
             }
-        }
-        // where each and every one is refused, it is not their doing
-        if let Some(reason) = doubtful.filter(|_| people.len() > 1 && refused.len() == people.len()) {
-            let reason = format!("{reason} for each of {} people by themselves", people.len());
-            return Err(Stop::Target(Setback::Misconfigured { reason }));
-        }
-        for (person, fate) in refused {
-            let fates = vec![(person.user_id, fate)];
-            self.write_down(&numbers(&[person]), fates, tries).await?;
         }
         Ok(())
     }
@@ -243,6 +342,7 @@ impl Run<'_> {
         asked: &[(Uuid, i64)],
         fates: Vec<(Uuid, Fate)>,
         tries: &[(Uuid, i16)],
+        most_tries: i16,
     ) -> Result<(), Stop> {
         let now = self.ctx.now();
         let missed = |id: &Uuid| fates.iter().any(|(missed, _)| missed == id);
@@ -256,11 +356,14 @@ impl Run<'_> {
         }
         for (user_id, fate) in fates {
             let Some((_, change)) = asked.iter().find(|(id, _)| *id == user_id) else { continue };
-            let tried = tries.iter().find(|(id, _)| *id == user_id).map_or(0, |(_, tries)| *tries) + 1;
+            let tried = tries.iter().find(|(id, _)| *id == user_id).map_or(0, |(_, tries)| *tries);
+            let tried = tried.saturating_add(1);
             let (due_at, reason) = match fate {
-                Fate::Refused(reason) => (None, reason),
-                Fate::Later(reason) if tried >= MOST_TRIES => (None, format!("{reason}; {tried} tries")),
-                Fate::Later(reason) => {
+                Fate::Refused(reason) if most_tries < i16::MAX => (None, reason),
+                Fate::Later(reason) if tried >= most_tries && most_tries < i16::MAX => {
+                    (None, format!("{reason}; {tried} tries"))
+                }
+                Fate::Later(reason) | Fate::Refused(reason) => {
                     let [luck] = secret::random::<1>();
                     (Some(now + MISSED.after(tried, luck)), reason)
                 }
@@ -284,10 +387,10 @@ impl Run<'_> {
             Setback::Fail { .. } => {
                 FAILED.after(i16::try_from(failures).unwrap_or(i16::MAX).saturating_add(1), luck)
             }
-            Setback::Misconfigured { .. } => MISCONFIGURED,
+            Setback::Denied { .. } | Setback::Misconfigured { .. } => MISCONFIGURED,
         };
         let reason = setback.reason().to_owned();
-        if let Setback::Misconfigured { reason } = &setback {
+        if let Setback::Denied { reason } | Setback::Misconfigured { reason } = &setback {
             tracing::warn!(system = self.name, reason, "the sync is not set up right");
         }
         store::set_failed(&self.ctx.db, self.name, now, now + wait, &reason).await?;

@@ -287,7 +287,7 @@ pub struct Resent {
     pub job_id: Uuid,
 }
 
-/// Sends a delivery again, as a job of its own, while its time lasts.
+/// Sends a delivery again while its time lasts: by the job that waits to do so, or else by one of its own.
 ///
 /// # Errors
 /// `auth.forbidden`, `delivery.not_found`, `delivery.not_resendable`, and the refusals of
@@ -306,16 +306,35 @@ pub async fn resend(
     {
         return serde_json::from_slice(&outcome).map_err(Error::internal);
     }
+    let traceparent = deliveries::lock(&mut tx, delivery_id).await?.ok_or_else(not_found)?;
     let row = deliveries::find(&mut *tx, delivery_id).await?.ok_or_else(not_found)?;
+    if deliveries::is_being_sent(&mut tx, delivery_id, now).await? {
+        let detail = "A provider is being asked just now: look in a minute how it ended.";
+        return Err(NOT_RESENDABLE.refuse(detail).into());
+    }
     if deliveries::set_queued(&mut tx, delivery_id, now).await? == 0 {
         return Err(NOT_RESENDABLE.refuse("Its time is over, or it goes to nobody.").into());
     }
-    let terms = Terms { expires_at: Some(row.expires_at), request_id: row.request_id, ..Terms::default() };
+    let terms = Terms {
+        expires_at: Some(row.expires_at),
+        request_id: row.request_id,
+        traceparent: hand.client.traceparent.clone().or(traceparent),
+        ..Terms::default()
+    };
     let (created_at, notice) = (row.created_at, is_notice(&row.kind));
-    let job_id = if notice {
-        job::enqueue(&mut tx, now, &DeliverNotice { delivery_id, created_at }, terms).await?
-    } else {
-        job::enqueue(&mut tx, now, &DeliverMessage { delivery_id, created_at }, terms).await?
+    let kind = if notice { DeliverNotice::KIND } else { DeliverMessage::KIND };
+    let earlier = store::list_resent(&mut *tx, &delivery_id.to_string()).await?;
+    let part = json!({ "delivery_id": delivery_id });
+    let waiting = store::find_sender(&mut tx, near(created_at), &earlier, kind, &part).await?;
+    let job_id = match waiting {
+        Some(job_id) => {
+            store::set_at_once(&mut tx, job_id, now).await?;
+            job_id
+        }
+        None if notice => {
+            job::enqueue(&mut tx, now, &DeliverNotice { delivery_id, created_at }, terms).await?
+        }
+        None => job::enqueue(&mut tx, now, &DeliverMessage { delivery_id, created_at }, terms).await?,
     };
     // `show` finds the job by this line
     let details = json!({ "job_id": job_id, "kind": row.kind, "channel": row.channel, "was": row.state });

@@ -1,5 +1,6 @@
 //! The second way: a message that no provider took by its deadline goes to the person's other proved
-//! address too, once. Only notices, and codes for signing in and for a new password: any other code proves
+//! address too, once. What of a notice is taken first ends the other; one that may have arrived has no second
+//! way. Only notices, and codes for signing in and for a new password: any other code proves
 //! the very address it goes to.
 //!
 //! The job that looks at the deadline is asked for by the run that found no taker, by the run after one that
@@ -89,7 +90,30 @@ pub(super) async fn ask(ctx: &Context, lease: &Lease, opened: &Opened, lost: boo
         fell_back_at: opened.fell_back_at,
         expires_at: opened.expires_at,
     };
-    ask_for(ctx, lease, &waiting, lost).await
+    let mut db = ctx.db.acquire().await?;
+    let origin = (lease.request_id.clone(), lease.traceparent.clone());
+    let queue = ask_for(&mut db, ctx, origin, &waiting, lost).await?;
+    wake(ctx, queue);
+    Ok(())
+}
+
+/// Has a delivery looked at now that its provider took and then reported lost, with the caller's transaction.
+/// Answers with the queue to wake after the commit.
+pub(super) async fn ask_after_report(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    delivery_id: Uuid,
+) -> Result<Option<Queue>> {
+    match store::find_lost(&mut *tx, delivery_id).await? {
+        Some(waiting) => ask_for(tx, ctx, (None, None), &waiting, true).await,
+        None => Ok(None),
+    }
+}
+
+fn wake(ctx: &Context, queue: Option<Queue>) {
+    if let Some(queue) = queue {
+        ctx.wake.queue(queue);
+    }
 }
 
 /// Has a delivery looked at whose provider has no turn for it until `after`, if that is beyond its deadline.
@@ -106,46 +130,57 @@ pub(super) async fn ask_beyond(
         return Ok(());
     }
     match store::find_waiting(&ctx.db, delivery_id, created_at).await? {
-        Some(waiting) => ask_for(ctx, lease, &waiting, false).await,
+        Some(waiting) => {
+            let mut db = ctx.db.acquire().await?;
+            let origin = (lease.request_id.clone(), lease.traceparent.clone());
+            let queue = ask_for(&mut db, ctx, origin, &waiting, false).await?;
+            wake(ctx, queue);
+            Ok(())
+        }
         None => Ok(()),
     }
 }
 
-async fn ask_for(ctx: &Context, lease: &Lease, opened: &Waiting, lost: bool) -> Result<()> {
-    let Some(message) = Message::named(&opened.kind) else { return Ok(()) };
+/// `origin`: the request that asked for the message, and its trace. Answers with the queue to wake, if any.
+async fn ask_for(
+    db: &mut PgConnection,
+    ctx: &Context,
+    origin: (Option<String>, Option<String>),
+    opened: &Waiting,
+    lost: bool,
+) -> Result<Option<Queue>> {
+    let Some(message) = Message::named(&opened.kind) else { return Ok(None) };
     let patience = patience(&ctx.config.notify, message, opened.purpose.as_deref());
     let theirs = opened.user_id.is_some() && opened.channel != Via::Push.name();
-    let (Some(patience), true, None) = (patience, theirs, opened.fell_back_at) else { return Ok(()) };
+    let (Some(patience), true, None) = (patience, theirs, opened.fell_back_at) else {
+        return Ok(None);
+    };
     let now = ctx.now();
     let deadline = opened.created_at + TimeDelta::from_std(patience).unwrap_or_default();
     let run_at = if lost { now } else { deadline.max(now) };
     if run_at >= opened.expires_at {
-        return Ok(());
+        return Ok(None);
     }
     let terms = Terms {
         run_at: Some(run_at),
         expires_at: Some(opened.expires_at),
         unique_key: Some(opened.delivery_id.to_string()),
-        request_id: lease.request_id.clone(),
-        traceparent: lease.traceparent.clone(),
+        request_id: origin.0,
+        traceparent: origin.1,
         ..Terms::default()
     };
     let (delivery_id, created_at) = (opened.delivery_id, opened.created_at);
-    let mut db = ctx.db.acquire().await?;
     let queue = match message.is_notice() {
         true => {
-            job::enqueue(&mut db, now, &FallBackNotice { delivery_id, created_at }, terms).await?;
+            job::enqueue(db, now, &FallBackNotice { delivery_id, created_at }, terms).await?;
             FallBackNotice::QUEUE
         }
         false => {
-            job::enqueue(&mut db, now, &FallBackCode { delivery_id, created_at }, terms).await?;
+            job::enqueue(db, now, &FallBackCode { delivery_id, created_at }, terms).await?;
             FallBackCode::QUEUE
         }
     };
-    if run_at <= now {
-        ctx.wake.queue(queue);
-    }
-    Ok(())
+    Ok((run_at <= now).then_some(queue))
 }
 
 /// The job of a code for which no text message is left today: it goes by the other way alone, at once.
@@ -181,7 +216,7 @@ async fn fall_back(ctx: &Context, lease: &Lease, delivery_id: Uuid, created_at: 
 }
 
 /// The person's other proved address, if the one that was tried is still theirs, they want it, and a text
-/// message is left for it.
+/// message is left for it (that of a notice is spent when it is sent).
 async fn other(
     tx: &mut PgConnection,
     ctx: &Context,
@@ -191,7 +226,8 @@ async fn other(
     let Some(message) = message else { return Ok(None) };
     let Some(reach) = tell::reach(tx, ctx, late.user_id).await? else { return Ok(None) };
     let wanted = Preferences::read(&reach.preferences);
-    let to = reach.other(&late.recipient).filter(|to| wanted.allows(message, to.channel().into()));
+    let allows = |via: Via| message.goes_by(via) && wanted.allows(message, via);
+    let to = reach.other(&late.recipient).filter(|to| allows(to.channel().into()));
     match to {
         Some(to) if to.channel() == Channel::Sms && !message.is_notice() => {
             Ok(otp::spend_sms(&ctx.config, tx, &to, true, 1, ctx.now()).await?.then_some(to))

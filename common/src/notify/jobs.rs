@@ -16,10 +16,12 @@ use super::pace;
 use super::store::{self, Closed, Opened};
 use super::template::{MailText, PushText};
 use super::{State, Via, fallback};
+use crate::auth::otp;
 use crate::context::Context;
 use crate::device;
 use crate::job::{Backoff, Job, Lease, Queue, Verdict};
 use crate::provider::{Answer, Mail, PATIENCE, Push, Secret, Sms};
+use crate::user::Identifier;
 
 /// Hands a delivery to the providers of its channel, in their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,16 +92,21 @@ async fn deliver(
         Ok(None) => return Verdict::Done,
         Err(error) => return error.into(),
     };
-    let sends = opened.state == State::Sending.name();
-    // the first try may have been cut short before it could ask for it
-    let waits = if sends { opened.attempt > 1 } else { opened.state == State::Unknown.name() };
-    if waits && let Err(error) = fallback::ask(ctx, lease, &opened, false).await {
-        return error.into();
-    }
-    if !sends {
+    if opened.state != State::Sending.name() {
         return Verdict::Done;
     }
     let mut delivery = Delivery { ctx, lease, opened, again, token: None };
+    // the first try may have been cut short before it could ask for it
+    if delivery.opened.attempt > 1
+        && let Err(error) = fallback::ask(ctx, lease, &delivery.opened, false).await
+    {
+        return delivery.put_back(error).await;
+    }
+    match delivery.spend().await {
+        Ok(true) => {}
+        Ok(false) => return delivery.fail("the text messages of the day are used up".to_owned()).await,
+        Err(error) => return delivery.put_back(error).await,
+    }
     match compose(&ctx.config, &delivery.opened, ctx.now()) {
         Ok((Via::Push, text)) => match delivery.find_token().await {
             Ok(Some(token)) => {
@@ -107,7 +114,7 @@ async fn deliver(
                 delivery.send(Via::Push, &text).await
             }
             Ok(None) => delivery.fail("the device is switched off or signed out".to_owned()).await,
-            Err(error) => error.into(),
+            Err(error) => delivery.put_back(error).await,
         },
         Ok((via, text)) => delivery.send(via, &text).await,
         Err(reason) => delivery.fail(reason).await,
@@ -152,7 +159,7 @@ impl Delivery<'_> {
                     started_at,
                 );
                 if let Err(error) = note.await {
-                    return crate::Error::from(error).into();
+                    return self.put_back(error.into()).await;
                 }
             }
             let held = self.lease.holds();
@@ -178,10 +185,17 @@ impl Delivery<'_> {
                 && !taken
                 && let Err(error) = self.not_taken(state).await
             {
-                return error.into();
+                // the second way is not asked for yet: the next run does
+                let state = if state == State::Failed { State::Queued } else { state };
+                return match self.close(number, started_at, provider, &answer, state).await {
+                    Ok(()) | Err(_) => error.into(),
+                };
             }
             if let Err(error) = self.close(number, started_at, provider, &answer, state).await {
                 return error.into();
+            }
+            if taken {
+                self.end_other_way().await;
             }
             match (held, goes_on, &answer) {
                 (false, ..) => return not_held(),
@@ -250,11 +264,47 @@ impl Delivery<'_> {
     /// Before a try is written down that found no taker: another channel may be tried at the deadline, or now
     /// where there will be no other try. Once asked for, it stays asked for.
     async fn not_taken(&self, state: State) -> crate::Result<()> {
+        // a notice that may have arrived goes by no other way
+        if state == State::Unknown && !self.again {
+            return Ok(());
+        }
         let lost = state == State::Failed;
         if lost || self.opened.attempt == 1 {
             fallback::ask(self.ctx, self.lease, &self.opened, lost).await?;
         }
         Ok(())
+    }
+
+    /// Spends one of the day's text messages for a notice that is one, before its first try. False: none is
+    /// left. (Those of codes are spent when they are asked for.)
+    async fn spend(&self) -> crate::Result<bool> {
+        let is_first = !self.again && self.opened.attempt == 1;
+        if !is_first || self.opened.channel != Via::Sms.name() {
+            return Ok(true);
+        }
+        let to = Identifier::Phone(self.opened.recipient.clone());
+        let mut db = self.ctx.db.acquire().await?;
+        otp::spend_sms(&self.ctx.config, &mut db, &to, true, 1, self.ctx.now()).await
+    }
+
+    /// After a fault of ours before a provider was called: the delivery waits for its next try.
+    async fn put_back(&self, error: crate::Error) -> Verdict {
+        let answer = Answer::retry("not called: a fault of ours came before");
+        let Opened { started_at, .. } = self.opened;
+        match self.close(0, started_at, "", &answer, State::Queued).await {
+            Ok(()) | Err(_) => error.into(),
+        }
+    }
+
+    /// A notice that went two ways and was taken on one goes no further on the other.
+    async fn end_other_way(&self) {
+        let Opened { delivery_id, user_id, fell_back_at, ref kind, .. } = self.opened;
+        let (false, Some(user_id), Some(at)) = (self.again, user_id, fell_back_at) else { return };
+        let now = self.ctx.now();
+        let ended = store::set_told_otherwise(&self.ctx.db, delivery_id, user_id, kind, at, now).await;
+        if let Err(error) = ended {
+            tracing::warn!(job_id = %self.lease.job_id, %error, "a notice may be told by both ways");
+        }
     }
 
     async fn close(
@@ -294,7 +344,7 @@ impl Delivery<'_> {
         let provider = names.and_then(|names| names.first().copied()).unwrap_or_default();
         let answer = Answer::GiveUp { reason };
         if let Err(error) = self.not_taken(State::Failed).await {
-            return error.into();
+            return self.put_back(error).await;
         }
         match self.close(0, self.opened.started_at, provider, &answer, State::Failed).await {
             Ok(()) => Verdict::Done,

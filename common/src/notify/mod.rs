@@ -173,6 +173,11 @@ impl Message {
         )
     }
 
+    /// Whether it may go by this way: a text message is too dear for a report's.
+    pub fn goes_by(self, via: Via) -> bool {
+        (self, via) != (Self::ReportReady, Via::Sms)
+    }
+
     /// The message with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|message| message.name() == name)

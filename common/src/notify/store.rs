@@ -308,14 +308,14 @@ pub async fn insert_attempt(
 }
 
 /// Takes a provider's report over, never backwards: `delivered` ends everything; `failed` ends what a
-/// provider has or had. Answers whether the delivery exists.
+/// provider has or had. Answers whether it changed anything; none: there is no such delivery.
 pub async fn set_reported(
     db: impl PgExecutor<'_>,
     delivery_id: Uuid,
     delivered: bool,
     reason: Option<&str>,
     now: DateTime<Utc>,
-) -> Sql<bool> {
+) -> Sql<Option<bool>> {
     sqlx::query_scalar!(
         r#"WITH moved AS (
                UPDATE deliveries
@@ -324,15 +324,41 @@ pub async fn set_reported(
                    reason = CASE WHEN $2 THEN NULL ELSE $3 END
                WHERE delivery_id = $1 AND sends AND attempts > 0 AND state <> 'delivered'
                  AND ($2 OR state IN ('sending', 'accepted', 'unknown'))
+               RETURNING delivery_id
            )
-           SELECT EXISTS (SELECT 1 FROM deliveries WHERE delivery_id = $1) AS "exists!""#,
+           SELECT EXISTS (SELECT 1 FROM moved) AS "moved!" FROM deliveries WHERE delivery_id = $1"#,
         delivery_id,
         delivered,
         reason,
         now,
     )
-    .fetch_one(db)
+    .fetch_optional(db)
     .await
+}
+
+/// Ends a notice that was taken on its other way: the two have their kind, their person and the moment of the
+/// falling back in common.
+pub async fn set_told_otherwise(
+    db: impl PgExecutor<'_>,
+    taken: Uuid,
+    user_id: Uuid,
+    kind: &str,
+    fell_back_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE deliveries SET state = 'failed', finished_at = $5, reason = 'told at the other address'
+         WHERE user_id = $2 AND created_at BETWEEN $4::timestamptz - interval '26 hours' AND $4
+           AND kind = $3 AND fell_back_at = $4 AND delivery_id <> $1 AND state IN ('queued', 'sending')",
+        taken,
+        user_id,
+        kind,
+        fell_back_at,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// A delivery in whose place another channel is tried.
@@ -357,7 +383,7 @@ pub struct Late {
 }
 
 /// Takes the one fallback of a delivery that no provider has taken, whose time lasts and whose code nobody
-/// has used; none where there is nothing to do.
+/// has used, and of no notice that may have arrived; none where there is nothing to do.
 pub async fn take_fallback(
     tx: &mut PgConnection,
     delivery_id: Uuid,
@@ -369,7 +395,7 @@ pub async fn take_fallback(
         r#"UPDATE deliveries d SET fell_back_at = $3
            WHERE d.delivery_id = $1 AND d.created_at = $2 AND d.fell_back_at IS NULL AND d.sends
              AND d.user_id IS NOT NULL AND d.expires_at > $3
-             AND d.state IN ('queued', 'sending', 'failed', 'unknown')
+             AND (d.state IN ('queued', 'sending', 'failed') OR d.state = 'unknown' AND d.kind = 'otp_code')
              AND NOT EXISTS (SELECT 1 FROM challenges c
                              WHERE c.challenge_id = d.challenge_id AND c.used_at IS NOT NULL)
            RETURNING d.kind, d.recipient, d.language, d.user_id AS "user_id!", d.challenge_id, d.purpose,
@@ -399,6 +425,28 @@ pub async fn set_preferences(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Locks a delivery: its trace. None: there is no such one.
+pub async fn lock(tx: &mut PgConnection, delivery_id: Uuid) -> Sql<Option<Option<String>>> {
+    sqlx::query_scalar!("SELECT traceparent FROM deliveries WHERE delivery_id = $1 FOR UPDATE", delivery_id)
+        .fetch_optional(tx)
+        .await
+}
+
+/// Whether a provider is being asked: a call that began within the last minute has no end yet. Of a delivery
+/// that is locked.
+pub async fn is_being_sent(tx: &mut PgConnection, delivery_id: Uuid, now: DateTime<Utc>) -> Sql<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM deliveries d JOIN delivery_attempts a ON a.delivery_id = d.delivery_id
+               WHERE d.delivery_id = $1 AND d.state = 'sending' AND a.finished_at IS NULL
+                 AND a.started_at > $2::timestamptz - interval '1 minute') AS "is!""#,
+        delivery_id,
+        now,
+    )
+    .fetch_one(tx)
+    .await
 }
 
 /// Puts a delivery back at its beginning, unless its time is over or nobody would be sent anything.

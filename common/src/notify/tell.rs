@@ -25,7 +25,8 @@ impl Reach {
     pub(super) fn address(&self, message: Message) -> Option<Identifier> {
         let wanted = Preferences::read(&self.preferences);
         let email = self.email.clone().filter(|_| wanted.allows(message, Via::Email)).map(Identifier::Email);
-        let phone = self.phone_number.clone().filter(|_| wanted.allows(message, Via::Sms));
+        let phone = self.phone_number.clone();
+        let phone = phone.filter(|_| message.goes_by(Via::Sms) && wanted.allows(message, Via::Sms));
         email.or(phone.map(Identifier::Phone))
     }
 
@@ -82,7 +83,7 @@ pub async fn tell_at<'a>(
     let Some(reach) = reach(tx, ctx, told.user_id).await? else { return Ok(()) };
     let telling = Telling { ctx, client: client.into(), told, reach: &reach };
     for (n, one) in to.iter().enumerate() {
-        if !to[..n].contains(one) {
+        if !to[..n].contains(one) && told.message.goes_by(one.channel().into()) {
             telling.insert(tx, one.channel().into(), one.as_str()).await?;
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{FORGED, NOT_FOUND, store};
+use super::{FORGED, NOT_FOUND, fallback, store};
 use crate::context::Context;
 use crate::error::Result;
 use crate::provider::gateway::{self, Report};
@@ -68,10 +68,22 @@ fn named(body: &Value) -> Option<Uuid> {
 
 async fn take(ctx: &Context, delivery_id: Uuid, report: Report, reason: Option<String>) -> Result<()> {
     let known = match report {
-        Report::Delivered => store::set_reported(&ctx.db, delivery_id, true, None, ctx.now()).await?,
+        Report::Delivered => {
+            store::set_reported(&ctx.db, delivery_id, true, None, ctx.now()).await?.is_some()
+        }
         Report::Failed => {
             let reason = told(reason.as_deref());
-            store::set_reported(&ctx.db, delivery_id, false, Some(&reason), ctx.now()).await?
+            let mut tx = ctx.db.begin().await?;
+            let moved = store::set_reported(&mut *tx, delivery_id, false, Some(&reason), ctx.now()).await?;
+            let queue = match moved {
+                Some(true) => fallback::ask_after_report(&mut tx, ctx, delivery_id).await?,
+                _ => None,
+            };
+            tx.commit().await?;
+            if let Some(queue) = queue {
+                ctx.wake.queue(queue);
+            }
+            moved.is_some()
         }
         Report::UnderWay => store::find_receipt(&ctx.db, delivery_id).await?.is_some(),
     };

@@ -102,6 +102,11 @@ pub enum Setback {
         /// For a person.
         reason: String,
     },
+    /// The credentials are not accepted: nothing is done with them.
+    Denied {
+        /// For a person.
+        reason: String,
+    },
     /// It will not work before somebody mends a setting here or there.
     Misconfigured {
         /// For a person.
@@ -121,7 +126,10 @@ impl Setback {
     /// For a person.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Wait { reason, .. } | Self::Fail { reason } | Self::Misconfigured { reason } => reason,
+            Self::Wait { reason, .. }
+            | Self::Fail { reason }
+            | Self::Denied { reason }
+            | Self::Misconfigured { reason } => reason,
         }
     }
 
@@ -129,7 +137,7 @@ impl Setback {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Wait { .. } | Self::Fail { .. } => "retry",
-            Self::Misconfigured { .. } => "misconfigured",
+            Self::Denied { .. } | Self::Misconfigured { .. } => "misconfigured",
         }
     }
 }
@@ -205,7 +213,8 @@ impl Reply {
                 Setback::Wait { after: after.unwrap_or(TOO_MANY), reason: said("too many requests") }
             }
             (408 | 425 | 503, Some(after)) => Setback::Wait { after, reason: said("not now") },
-            (401 | 403 | 407, _) => Setback::misconfigured(said("the credentials were not accepted")),
+            (401 | 407, _) => Setback::Denied { reason: said("the credentials were not accepted") },
+            (403, _) => Setback::misconfigured(said("the credentials were not accepted")),
             (300..=399, _) => Setback::misconfigured(said("a redirect is not followed")),
             (408 | 425 | 500.., _) => Setback::fail(format!("{who} answered {code} ({})", self.kind())),
             _ => Setback::misconfigured(said("the address does not take this")),

@@ -185,16 +185,22 @@ impl Reply {
         };
         match (code, status) {
             ("UNREGISTERED", _) => Answer::dead(said("the app is gone from the device, or its token is old")),
-            ("SENDER_ID_MISMATCH", _) => Answer::dead(said("the token is of another project")),
+            // the service account may be the wrong one: the device is none the worse for it
+            ("SENDER_ID_MISMATCH", _) => {
+                let reason = said("the token is of another project");
+                tracing::warn!(reason, "a device and FCM_SERVICE_ACCOUNT are of two projects");
+                Answer::give_up(reason)
+            }
             ("INVALID_ARGUMENT", _) | (_, 400) if fault.is_of_the_token() => {
                 Answer::dead(said("not a token"))
             }
             ("THIRD_PARTY_AUTH_ERROR", _) => {
                 Answer::misconfigured(said("the project's key for APNs or web push is missing or wrong"))
             }
-            ("QUOTA_EXCEEDED" | "UNAVAILABLE" | "INTERNAL", _) | (_, 429 | 500..) => {
+            ("QUOTA_EXCEEDED", _) | (_, 429 | 503) => {
                 Answer::Retry { after: http::retry_after(&self.headers), reason: said("try again") }
             }
+            (_, 500..) => Answer::unknown(said("it may have taken the message")),
             (_, 401 | 403) => Answer::misconfigured(said("the service account may not send")),
             (_, 404) => Answer::misconfigured(said("there is no such project")),
             _ => http::common(self.status, &self.headers)

@@ -63,6 +63,53 @@ async fn where_everybody_is_refused_it_is_not_their_doing() {
 }
 
 #[tokio::test]
+async fn a_whole_batch_that_is_refused_does_not_hold_up_who_comes_behind() {
+    let hook = Crm::start().await;
+    let product = linked(&hook.webhook()).await;
+    people(&product, 1, 100, "Refused-with-all").await;
+    people(&product, 101, 103, "Sound").await;
+    settle(&product).await;
+    assert_eq!((product.world.count(OPEN).await, product.world.count(ASIDE).await), (0, 100));
+    assert_eq!(hook.tape().people.len(), 3);
+}
+
+#[tokio::test]
+async fn an_erasure_that_is_refused_is_tried_for_good_and_holds_nobody_up() {
+    let hubspot = Crm::start().await;
+    let product = linked(&hubspot.hubspot()).await;
+    people(&product, 1, 3, "Sound").await;
+    settle(&product).await;
+    let no = r#"{"status": "error", "category": "MISSING_SCOPES", "message": "no"}"#;
+    hubspot.answers([Some(Act::Say(403, no)), None]);
+    run(
+        &product,
+        "INSERT INTO crm_changes (target, user_id, change, changed_at)
+                   SELECT 'hubspot', md5('gone')::uuid, nextval('crm_change_seq'), now()",
+    )
+    .await;
+    run(&product, "UPDATE users SET last_name = 'Other' WHERE username = 'p1'").await;
+    product.advance(Duration::from_secs(6));
+    product.drain().await;
+    assert_eq!((product.world.count(OPEN).await, product.world.count(ASIDE).await), (1, 0));
+    let told = state(&product, "hubspot").await;
+    assert!(told.target.held_until.is_none() && told.target.reason.is_none());
+    let [one] = &told.refused[..] else { panic!("{:?}", told.refused) };
+    assert!(one.reason.as_deref().is_some_and(|reason| reason.starts_with("HubSpot answered 403")));
+    for _ in 0..20 {
+        hubspot.answers([Some(Act::Say(405, "<html>"))]);
+        product.advance(Duration::from_secs(3600));
+        product.drain().await;
+    }
+    assert_eq!(
+        (product.world.count(OPEN).await, product.world.count(ASIDE).await),
+        (1, 0),
+        "never set aside"
+    );
+    settle(&product).await;
+    assert_eq!((hubspot.tape().erased.len(), product.world.count(OPEN).await), (1, 0));
+}
+
+#[tokio::test]
 async fn an_address_that_goes_from_one_to_another_arrives() {
     let hubspot = Crm::start().await;
     let product = linked(&hubspot.hubspot()).await;

@@ -156,6 +156,22 @@ async fn requests_under_one_unique_key_are_one_job_while_it_waits() {
 }
 
 #[tokio::test]
+async fn a_request_for_at_once_does_not_wait_for_the_later_one_under_its_key() {
+    let engine = Engine::new().await;
+    let at = |seconds: i64| Terms {
+        unique_key: Some("user 7".to_owned()),
+        run_at: Some(engine.ctx.now() + chrono::TimeDelta::seconds(seconds)),
+        ..Terms::default()
+    };
+    let note = |tag: &str| Note { tag: tag.to_owned(), millis: 0 };
+    let first = engine.ask(&note("later"), at(3600)).await;
+    assert_eq!(engine.ask(&note("at once"), at(0)).await, first);
+    assert_eq!(engine.ask(&note("later again"), at(3600)).await, first);
+    engine.drain().await;
+    assert_eq!(engine.ran().await, ["later again"]);
+}
+
+#[tokio::test]
 async fn a_coalescing_request_that_has_not_committed_blocks_the_claim() {
     let engine = Engine::new().await;
     let terms = || Terms { unique_key: Some("user 7".to_owned()), ..Terms::default() };

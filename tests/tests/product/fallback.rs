@@ -194,10 +194,14 @@ async fn a_notice_goes_by_text_message_when_no_mail_is_taken_in_a_quarter_of_an_
     after(&product, 24 * 3600).await;
     assert_eq!(gateway.received().len(), 1);
     assert_eq!(product.world.count(DELIVERIES).await, 2);
+    let ended =
+        "SELECT count(*) FROM deliveries WHERE channel = 'email' AND state = 'failed' AND attempts < 12
+                 AND reason = 'told at the other address'";
+    assert_eq!(product.world.count(ended).await, 1, "what is told by one way is not told by both");
 }
 
 #[tokio::test]
-async fn a_notice_in_the_hands_of_a_worker_that_died_has_its_second_way() {
+async fn a_notice_in_the_hands_of_a_worker_that_died_has_no_second_way() {
     let gateway = Gateway::start().await;
     let product = Product::with(&gateway.settings()).await;
     let ada = both(&product).await;
@@ -213,7 +217,7 @@ async fn a_notice_in_the_hands_of_a_worker_that_died_has_its_second_way() {
     assert_eq!(product.world.count("SELECT count(*) FROM deliveries WHERE state = 'unknown'").await, 1);
     after(&product, 900).await;
     product.drain().await;
-    assert_eq!(gateway.accepted_for(PHONE).len(), 1);
+    assert!(gateway.received().is_empty(), "it may have arrived");
     product.assert_nothing_left().await;
 }
 
@@ -265,6 +269,59 @@ async fn over_the_budget_of_text_messages_a_code_goes_by_mail() {
     let (status, verified) = product.verify(PHONE, "login", &code, issued["challenge_id"].as_str()).await;
     assert_eq!(status, 200, "{verified}");
     assert!(gateway.received().is_empty());
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_notice_by_text_message_is_one_of_the_days() {
+    let gateway = Gateway::start().await;
+    let mut settings = gateway.settings();
+    settings.extend([("KERYU_ENV", "production"), ("OTP_SMS_PER_PREFIX_PER_DAY", "1")]);
+    let product = Product::with(&settings).await;
+    let ada = product.world.user(PHONE).await;
+    tell(&product, ada, Message::RoleChanged).await;
+    product.drain().await;
+    tell(&product, ada, Message::PasswordChanged).await;
+    product.drain().await;
+    product.drain().await;
+    assert_eq!(gateway.received().len(), 1);
+    let dropped = "SELECT count(*) FROM deliveries WHERE kind = 'password_changed' AND state = 'failed'
+                   AND reason = 'the text messages of the day are used up'";
+    assert_eq!(product.world.count(dropped).await, 1);
+    assert_eq!(product.world.count("SELECT sum(sent)::bigint FROM sms_budgets WHERE prefix = '*'").await, 1);
+    product.assert_nothing_left().await;
+    product.advance(Duration::from_secs(24 * 3600));
+    tell(&product, ada, Message::MfaChanged).await;
+    product.drain().await;
+    assert_eq!(gateway.received().len(), 2, "another day");
+}
+
+#[tokio::test]
+async fn no_report_is_told_by_text_message() {
+    let gateway = Gateway::start().await;
+    let product = Product::with(&gateway.settings()).await;
+    let ada = product.world.user(PHONE).await;
+    tell(&product, ada, Message::ReportReady).await;
+    assert_eq!(product.world.count(DELIVERIES).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_reported_lost_has_its_second_way_at_once() {
+    let gateway = Gateway::start().await;
+    let mut settings = gateway.settings();
+    settings.push(("SMS_HTTP_WEBHOOK_SECRET", "a-secret-in-a-path"));
+    let product = Product::with(&settings).await;
+    both(&product).await;
+    product.ask(PHONE, "login").await;
+    product.drain().await;
+    let callback = gateway.received()[0].body["callback"].as_str().expect("a callback").to_owned();
+    for _ in 0..2 {
+        let lost = json!({ "status": "failed" });
+        assert_eq!(product.send(reqwest::Method::POST, &callback, &lost, &[]).await.status(), 200);
+        product.drain().await;
+        product.drain().await;
+    }
+    assert_eq!(mailed(&product).await.len(), 1);
     product.assert_nothing_left().await;
 }
 

@@ -227,12 +227,16 @@ async fn a_worker_that_dies_during_the_call_leaves_an_open_attempt_and_the_code_
 }
 
 #[tokio::test]
-async fn two_jobs_for_one_delivery_send_it_once_and_a_resend_carries_the_same_code() {
+async fn a_resend_of_what_waits_is_no_second_job_and_a_later_one_carries_the_same_code() {
     let gateway = Gateway::start().await;
     let product = Product::with(&gateway.settings()).await;
     let (_, issued) = product.ask(PHONE, "register").await;
+    gateway.answers([Answer::Status(503)]);
     product.resend(delivery_id(&issued)).await.expect("resend");
-    assert_eq!(product.drain().await, 2, "both jobs ran");
+    assert_eq!(product.drain().await, 1, "the job that waits");
+    assert_eq!(gateway.accepted_for(PHONE).len(), 0);
+    product.resend(delivery_id(&issued)).await.expect("resend");
+    assert_eq!(product.drain().await, 1, "its next try, at once");
     assert_eq!(gateway.accepted_for(PHONE).len(), 1);
     product.resend(delivery_id(&issued)).await.expect("resend");
     product.drain().await;

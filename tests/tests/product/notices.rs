@@ -162,6 +162,8 @@ async fn a_notice_in_the_hands_of_a_worker_that_died_is_held() {
     let firsts = Firsts { sms: Some("http"), ..Firsts::default() };
     // what is left of a worker that was killed after it took the delivery up
     notify::store::open(&product.ctx.db, now, &ids, &[now], firsts, &[false]).await.expect("open");
+    let refused = product.resend(ids[0]).await.expect_err("a provider may be asked just now");
+    assert!(refused.to_string().starts_with("delivery.not_resendable"), "{refused}");
     product.drain().await;
     let (state, _, reason) = delivery(&product).await;
     assert_eq!(state, "unknown");

@@ -88,7 +88,7 @@ async fn a_token_that_fcm_calls_dead_is_switched_off_and_the_others_stay() {
     let product = with_fcm(&fcm).await;
     let ada = product.register(ADA, "ada").await;
     let alive = device(&product, &ada, "alive", "alive").await;
-    let replies = [(404, "UNREGISTERED"), (403, "SENDER_ID_MISMATCH"), (400, "INVALID_ARGUMENT")];
+    let replies = [(404, "UNREGISTERED"), (400, "INVALID_ARGUMENT"), (400, "INVALID_ARGUMENT")];
     let mut gone = Vec::new();
     for (name, reply) in ["a", "b", "c"].into_iter().zip(replies) {
         fcm.kill(name, reply);
@@ -113,6 +113,18 @@ async fn a_token_that_fcm_calls_dead_is_switched_off_and_the_others_stay() {
 }
 
 #[tokio::test]
+async fn a_service_account_of_another_project_switches_no_device_off() {
+    let fcm = Fcm::start().await;
+    let product = with_fcm(&fcm).await;
+    let ada = product.register(ADA, "ada").await;
+    let one = device(&product, &ada, "one", "t").await;
+    fcm.kill("t", (403, "SENDER_ID_MISMATCH"));
+    tell(&product, id_of(&ada), Message::NewDevice).await;
+    assert_eq!(deliveries(&product, one).await[0].0, "failed");
+    assert!(is_active(&product, &ada, one).await);
+}
+
+#[tokio::test]
 async fn a_token_that_was_renewed_meanwhile_is_not_buried_with_the_old_one() {
     let product = Product::new().await;
     let ada = product.register(ADA, "ada").await;
@@ -132,7 +144,7 @@ async fn what_fcm_cannot_take_now_is_tried_again() {
     let product = with_fcm(&fcm).await;
     let ada = product.register(ADA, "ada").await;
     let one = device(&product, &ada, "one", "t").await;
-    fcm.answers([(429, "QUOTA_EXCEEDED"), (503, "UNAVAILABLE"), (500, "INTERNAL")]);
+    fcm.answers([(429, "QUOTA_EXCEEDED"), (503, "UNAVAILABLE"), (503, "UNAVAILABLE")]);
     tell(&product, id_of(&ada), Message::RoleChanged).await;
     for _ in 0..3 {
         assert_eq!(deliveries(&product, one).await[0].0, "queued");

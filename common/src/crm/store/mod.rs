@@ -131,7 +131,7 @@ pub async fn set_missed(
     now: DateTime<Utc>,
 ) -> Sql<()> {
     sqlx::query!(
-        "UPDATE crm_changes SET tries = tries + 1, due_at = $4, reason = $5,
+        "UPDATE crm_changes SET tries = least(tries, 32000) + 1, due_at = $4, reason = $5,
                 set_aside_at = CASE WHEN $4::timestamptz IS NULL THEN $6::timestamptz END
          WHERE target = $1 AND user_id = $2 AND change = $3",
         target,
@@ -234,16 +234,18 @@ pub struct Aside {
     pub reason: Option<String>,
     /// After how many tries.
     pub tries: i16,
-    /// Since when.
+    /// Since when; none for an erasure, which is tried on.
     pub set_aside_at: Option<DateTime<Utc>>,
 }
 
-/// The latest hundred whom a target refused.
+/// The latest hundred whom a target refused, and first of all who is not erased there yet.
 pub async fn list_aside(db: impl PgExecutor<'_>, target: &str) -> Sql<Vec<Aside>> {
     sqlx::query_as!(
         Aside,
-        "SELECT user_id, reason, tries, set_aside_at FROM crm_changes
-         WHERE target = $1 AND set_aside_at IS NOT NULL ORDER BY set_aside_at DESC LIMIT 100",
+        "SELECT user_id, reason, tries, set_aside_at FROM crm_changes c
+         WHERE target = $1 AND (set_aside_at IS NOT NULL OR reason IS NOT NULL
+                                AND NOT EXISTS (SELECT 1 FROM users u WHERE u.user_id = c.user_id))
+         ORDER BY set_aside_at DESC NULLS FIRST LIMIT 100",
         target,
     )
     .fetch_all(db)

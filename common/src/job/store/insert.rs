@@ -53,7 +53,8 @@ pub async fn insert(tx: &mut PgConnection, job: &NewJob) -> Sql<Uuid> {
                  $8, $9, $10, $10, $11, $6, $12, $7, $13, $14)
          ON CONFLICT (kind, waiting_key) WHERE waiting_key IS NOT NULL
          DO UPDATE SET payload = excluded.payload, version = excluded.version,
-             -- the later request is owed all it would have had
+             -- the later request is owed all it would have had, and no later; the relay promotes what is due
+             run_at = CASE WHEN jobs.ready THEN jobs.run_at ELSE least(jobs.run_at, excluded.run_at) END,
              expires_at = CASE WHEN jobs.expires_at IS NULL OR excluded.expires_at IS NULL THEN NULL
                                ELSE greatest(jobs.expires_at, excluded.expires_at) END,
              priority = least(jobs.priority, excluded.priority),

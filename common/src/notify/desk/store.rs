@@ -1,7 +1,8 @@
 //! The SQL of deliveries on the desk.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::notify::store::Row;
@@ -83,6 +84,42 @@ pub async fn list_resent(db: impl PgExecutor<'_>, delivery_id: &str) -> Sql<Vec<
     )
     .fetch_all(db)
     .await
+}
+
+/// Locks the job of this kind that waits to send a delivery, if there is one.
+pub async fn find_sender(
+    tx: &mut PgConnection,
+    (low, high): (Uuid, Uuid),
+    others: &[Uuid],
+    kind: &str,
+    part: &Value,
+) -> Sql<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT job_id FROM jobs
+         WHERE (job_id BETWEEN $1 AND $2 OR job_id = ANY($3)) AND kind = $4 AND payload @> $5
+           AND state IN ('available', 'scheduled', 'retryable')
+         ORDER BY job_id DESC LIMIT 1 FOR UPDATE",
+        low,
+        high,
+        others,
+        kind,
+        part,
+    )
+    .fetch_optional(tx)
+    .await
+}
+
+/// A job that waits is due now.
+pub async fn set_at_once(tx: &mut PgConnection, job_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE jobs SET state = 'available', ready = true, pushed = ready AND pushed, run_at = least(run_at, $2)
+         WHERE job_id = $1 AND state IN ('available', 'scheduled', 'retryable')",
+        job_id,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// By which way a delivery goes.

@@ -315,6 +315,18 @@ pub struct Waiting {
     pub expires_at: DateTime<Utc>,
 }
 
+/// A delivery that failed.
+pub async fn find_lost(db: impl PgExecutor<'_>, delivery_id: Uuid) -> Sql<Option<Waiting>> {
+    sqlx::query_as!(
+        Waiting,
+        "SELECT delivery_id, created_at, kind, channel, purpose, user_id, fell_back_at, expires_at
+         FROM deliveries WHERE delivery_id = $1 AND sends AND state = 'failed'",
+        delivery_id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// A delivery that waits for a worker or for its next try.
 pub async fn find_waiting(
     db: impl PgExecutor<'_>,

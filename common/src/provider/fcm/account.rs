@@ -54,8 +54,12 @@ impl Account {
         match setting.trim() {
             json if json.starts_with('{') => Self::parse(json),
             path => {
-                let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-                Self::parse(&text)
+                // what is no path may be the key: it is not repeated
+                let text = std::fs::read_to_string(path);
+                let fault = |error: std::io::Error| {
+                    format!("neither JSON nor a file that can be read: {}", error.kind())
+                };
+                Self::parse(&text.map_err(fault)?)
             }
         }
     }

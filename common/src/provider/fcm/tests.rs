@@ -113,6 +113,17 @@ async fn an_access_token_that_was_taken_back_is_fetched_anew_once() {
 }
 
 #[tokio::test]
+async fn an_access_token_that_nobody_waits_for_any_more_is_fetched_all_the_same() {
+    let (server, fcm) = fcm(|_| taken()).await;
+    assert!(timeout(Duration::ZERO, fcm.tokens.get(at())).await.is_err(), "begun, and given up");
+    while fetches(&server) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fcm.send(&push(at())).await.name(), "accepted");
+    assert_eq!(fetches(&server), 1);
+}
+
+#[tokio::test]
 async fn every_answer_of_fcm_has_its_meaning() {
     let error = |status: u16, code: &str, message: &str| {
         let detail =
@@ -131,17 +142,18 @@ async fn every_answer_of_fcm_has_its_meaning() {
     let old = "The registration token is not a valid FCM registration token";
     for (said, wanted, dead) in [
         (error(404, "UNREGISTERED", "Requested entity was not found."), "give_up", true),
-        (error(403, "SENDER_ID_MISMATCH", "SenderId mismatch"), "give_up", true),
+        (error(403, "SENDER_ID_MISMATCH", "SenderId mismatch"), "give_up", false),
         (error(400, "INVALID_ARGUMENT", old), "give_up", true),
         (violated("message.token"), "give_up", true),
         (violated("message.android.ttl"), "give_up", false),
         (error(429, "QUOTA_EXCEEDED", ""), "retry", false),
         (error(503, "UNAVAILABLE", ""), "retry", false),
-        (error(500, "INTERNAL", ""), "retry", false),
+        (Said::Status(503, vec![], "<html>".to_owned()), "retry", false),
+        (error(500, "INTERNAL", ""), "unknown", false),
         (error(401, "THIRD_PARTY_AUTH_ERROR", ""), "misconfigured", false),
         (Said::Status(403, vec![], "<html>".to_owned()), "misconfigured", false),
         (Said::Status(404, vec![], "<html>".to_owned()), "misconfigured", false),
-        (Said::Status(502, vec![], "<html>".to_owned()), "retry", false),
+        (Said::Status(502, vec![], "<html>".to_owned()), "unknown", false),
         (Said::Status(302, vec![("location", "/".to_owned())], String::new()), "misconfigured", false),
         (Said::Status(200, vec![], "<html>".to_owned()), "unknown", false),
         (Said::json(200, r#"{"error": {"code": 500}}"#), "unknown", false),
@@ -208,7 +220,11 @@ fn an_account_that_cannot_sign_or_speaks_in_the_open_is_told_without_its_key() {
         let fault = with(name, value.clone()).expect_err(name);
         assert!(!fault.contains("hunter2") && !fault.contains("c2VjcmV0"), "{fault}");
     }
-    assert!(Account::read("/no/such/file.json").expect_err("no file").contains("/no/such/file.json"));
+    for setting in ["/no/such/file.json", "aHVudGVyMg", "-----BEGIN PRIVATE KEY-----\nhunter2"] {
+        let fault = Account::read(setting).expect_err("no file");
+        assert!(fault.starts_with("neither JSON nor a file that can be read: "), "{fault}");
+        assert!(!fault.contains(setting) && !fault.contains("hunter2"), "{fault}");
+    }
     let shown = format!("{:?}", with("project_id", json!("p-1")));
     assert!(!shown.contains("PRIVATE"), "{shown}");
 }

@@ -1,5 +1,7 @@
 //! Access tokens: fetched once for all who wait, used until shortly before they end.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -18,7 +20,10 @@ const PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 /// The access token of this process.
 #[derive(Debug)]
-pub struct Tokens {
+pub struct Tokens(Arc<Source>);
+
+#[derive(Debug)]
+struct Source {
     client: Client,
     account: Account,
     held: Mutex<Option<Held>>,
@@ -46,11 +51,34 @@ struct Refused {
 impl Tokens {
     /// Holds none yet.
     pub fn open(account: Account) -> Result<Self> {
-        Ok(Self { client: http::client(&account.token_uri)?, account, held: Mutex::new(None) })
+        let client = http::client(&account.token_uri)?;
+        Ok(Self(Arc::new(Source { client, account, held: Mutex::new(None) })))
     }
 
-    /// The token to use now. Who comes while it is fetched waits for it.
+    /// The token to use now. Who comes while it is fetched waits for it; it goes on being fetched when nobody
+    /// waits any more.
     pub async fn get(&self, now: DateTime<Utc>) -> Result<Secret, Answer> {
+        if let Ok(held) = self.0.held.try_lock()
+            && let Some(held) = held.as_ref().filter(|held| now < held.until)
+        {
+            return held.said.clone();
+        }
+        let source = Arc::clone(&self.0);
+        let fetched = tokio::spawn(async move { source.get(now).await }).await;
+        fetched.unwrap_or_else(|_| Err(Answer::retry("no access token: its fetch was cut short")))
+    }
+
+    /// Uses this token no more: it was refused.
+    pub async fn forget(&self, token: &Secret) {
+        let mut held = self.0.held.lock().await;
+        if held.as_ref().is_some_and(|held| held.said.as_ref() == Ok(token)) {
+            *held = None;
+        }
+    }
+}
+
+impl Source {
+    async fn get(&self, now: DateTime<Utc>) -> Result<Secret, Answer> {
         let mut held = self.held.lock().await;
         if let Some(held) = held.as_ref().filter(|held| now < held.until) {
             return held.said.clone();
@@ -61,14 +89,6 @@ impl Tokens {
         };
         *held = Some(Held { said: said.clone(), until: now + life });
         said
-    }
-
-    /// Uses this token no more: it was refused.
-    pub async fn forget(&self, token: &Secret) {
-        let mut held = self.held.lock().await;
-        if held.as_ref().is_some_and(|held| held.said.as_ref() == Ok(token)) {
-            *held = None;
-        }
     }
 
     /// A new token, and how long it is used. Whatever fails, no message was sent.
