@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::delivery::StateOut;
 use crate::edge::client::Caller;
-use crate::edge::field::TextIn;
+use crate::edge::field::{TextIn, TimeIn};
 use crate::edge::idempotency::Idempotent;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
@@ -252,7 +252,8 @@ pub struct DeliveryDesk;
 impl DeliveryDesk {
     /// List deliveries
     ///
-    /// Newest first. By recipient or person: of the last 7 days, unless `since` says otherwise.
+    /// Newest first. Unless `since` says otherwise: by recipient or person those of the last 7 days, else by state,
+    /// kind or channel those of the last 24 hours.
     #[oai(path = "/", method = "get", operation_id = "delivery_list")]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the query")]
     async fn list(
@@ -274,7 +275,7 @@ impl DeliveryDesk {
         /// About this account.
         user_id: Query<Option<Uuid>>,
         /// Asked for at this moment or later.
-        since: Query<Option<DateTime<Utc>>>,
+        since: Query<Option<TimeIn>>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
@@ -292,7 +293,7 @@ impl DeliveryDesk {
             channel: channel.0.map(|text| text.0),
             to: to.map(|identifier| identifier.as_str().to_owned()),
             user_id: user_id.0,
-            since: since.0,
+            since: since.0.map(|time| time.0),
             cursor: cursor.0.map(|text| text.0),
         };
         let hand = Hand { client: &from, person: Some(&person) };

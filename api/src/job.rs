@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
-use crate::edge::field::{LineIn, TextIn};
+use crate::edge::field::{LineIn, TextIn, TimeIn};
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::operation::{Note, Security, Tag};
@@ -312,7 +312,8 @@ pub struct Jobs;
 impl Jobs {
     /// List jobs
     ///
-    /// Live and finished, newest first.
+    /// Live and finished, newest first. By kind, queue or error, completed ones are those asked for in the last hour,
+    /// unless `since` (or eight characters of an `id`) says otherwise.
     #[oai(path = "/", method = "get", operation_id = "job_list")]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the query")]
     async fn list(
@@ -334,9 +335,9 @@ impl Jobs {
         #[oai(validator(pattern = "^[0-9a-fA-F-]{1,36}$"))]
         id: Query<Option<String>>,
         /// Asked for at this moment or later.
-        since: Query<Option<DateTime<Utc>>>,
+        since: Query<Option<TimeIn>>,
         /// Asked for before this moment.
-        before: Query<Option<DateTime<Utc>>>,
+        before: Query<Option<TimeIn>>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
@@ -349,8 +350,8 @@ impl Jobs {
             queue: queue.0.map(Into::into),
             error: error.0.map(|text| text.0),
             id: id.0,
-            since: since.0,
-            before: before.0,
+            since: since.0.map(|time| time.0),
+            before: before.0.map(|time| time.0),
             cursor: cursor.0,
         };
         let hand = Hand { client: &from, person: Some(&person) };

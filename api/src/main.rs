@@ -115,7 +115,7 @@ fn bench_hash(config: &Config, span: Duration) -> anyhow::Result<()> {
 }
 
 async fn migrate(config: Config) -> anyhow::Result<()> {
-    database::migrate(&database::pool(&config)?).await?;
+    database::migrate(&config).await?;
     Ok(())
 }
 

@@ -30,7 +30,7 @@ pub const NOTES: &[Note] = &[
     },
 ];
 
-/// A queue.
+/// A queue. Jobs are counted up to 100,000; null: they could not be counted just now.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct QueueOut {
@@ -39,21 +39,21 @@ pub struct QueueOut {
     /// Since when it is paused; null: it is worked.
     paused_at: Option<DateTime<Utc>>,
     /// Jobs whose time has not come.
-    scheduled: i64,
+    scheduled: Option<i64>,
     /// Jobs that are due.
-    available: i64,
+    available: Option<i64>,
     /// Of them handed to workers: at most 2,000.
-    pushed: i64,
+    pushed: Option<i64>,
     /// Jobs that run.
-    running: i64,
+    running: Option<i64>,
     /// Jobs that wait for their next try.
-    retryable: i64,
+    retryable: Option<i64>,
     /// Dead letters.
-    discarded: i64,
+    discarded: Option<i64>,
     /// How long the oldest due job has waited.
     oldest_seconds: Option<i64>,
     /// Workers that work it and are alive.
-    workers: i64,
+    workers: Option<i64>,
 }
 
 impl From<queue::QueueState> for QueueOut {
@@ -78,14 +78,14 @@ impl Example for QueueOut {
         Self {
             queue: "critical".to_owned(),
             paused_at: None,
-            scheduled: 0,
-            available: 12,
-            pushed: 12,
-            running: 50,
-            retryable: 3,
-            discarded: 1,
+            scheduled: Some(0),
+            available: Some(12),
+            pushed: Some(12),
+            running: Some(50),
+            retryable: Some(3),
+            discarded: Some(1),
             oldest_seconds: Some(2),
-            workers: 4,
+            workers: Some(4),
         }
     }
 }

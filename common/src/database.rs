@@ -3,8 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -50,12 +51,48 @@ pub fn pool(config: &Config) -> Result<PgPool> {
         .connect_lazy_with(options(config)?))
 }
 
-/// Applies what is missing of the schema.
+/// Applies what is missing of the schema, over a connection of its own: a step may take as long as it takes, and
+/// plans as Postgres does by itself. It waits for a lock some seconds only, for all who come after it wait behind
+/// it; then the step is tried again, for some minutes.
 ///
 /// # Errors
-/// The database does not answer, or holds a step this build does not know.
-pub async fn migrate(db: &PgPool) -> Result<()> {
-    MIGRATIONS.run(db).await.map_err(Error::internal)
+/// The database does not answer, holds a step this build does not know, or a table is in use all the time.
+pub async fn migrate(config: &Config) -> Result<()> {
+    const TRIES: u32 = 60;
+    let options = options(config)?.options([
+        ("statement_timeout", "0"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("enable_seqscan", "on"),
+        ("enable_hashjoin", "on"),
+        ("enable_mergejoin", "on"),
+    ]);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut connection = options.connect().await?;
+        match MIGRATIONS.run(&mut connection).await {
+            Ok(()) => {
+                connection.close().await?;
+                return Ok(());
+            }
+            Err(error) if tries < TRIES && is_in_use(&error) => {
+                tracing::warn!(%error, "a table is in use: the step is tried again");
+                connection.close_hard().await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(Error::internal(error)),
+        }
+    }
+}
+
+/// Whether a lock was not to be had in time (55P03).
+fn is_in_use(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error else {
+        return false;
+    };
+    let database = source.as_database_error();
+    database.and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
 /// Reads Postgres' clock every second and leads `clock` by it, for as long as the process lives.

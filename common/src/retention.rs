@@ -10,11 +10,14 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::{Job, Lease, Queue, Verdict};
 
 /// Rows one statement may delete.
 const BATCH: i64 = 5_000;
+
+/// How long what found a table in use waits.
+const IN_USE: Duration = Duration::from_secs(20);
 
 /// How rows leave.
 enum Rule {
@@ -199,7 +202,19 @@ impl Job for CleanupAuditLogs {
 }
 
 fn verdict(result: Result<()>) -> Verdict {
-    result.map_or_else(Verdict::from, |()| Verdict::Done)
+    match result {
+        Ok(()) => Verdict::Done,
+        // whoever holds the table is done soon: that is no failed attempt
+        Err(error) if is_in_use(&error) => Verdict::Snooze { after: IN_USE, reason: error.to_string() },
+        Err(error) => error.into(),
+    }
+}
+
+/// Whether a lock was not to be had for as long as is waited (55P03).
+fn is_in_use(error: &Error) -> bool {
+    let Error::Internal(source) = error else { return false };
+    let database = source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    database.and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
 async fn expired(ctx: &Context) -> Result<()> {
@@ -221,8 +236,9 @@ async fn all(ctx: &Context, clean_ups: &[CleanUp]) -> Result<()> {
 }
 
 async fn retain(ctx: &Context) -> Result<()> {
-    prepare(&ctx.db, ctx.now()).await?;
-    all(ctx, &history(ctx.config.job.keep)).await
+    let prepared = prepare(&ctx.db, ctx.now()).await;
+    all(ctx, &history(ctx.config.job.keep)).await?;
+    prepared
 }
 
 /// Makes the partitions of the days and months ahead.

@@ -2,10 +2,11 @@
 //! with the rest of the body, and one place that says what is wrong with it.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use ipnet::IpNet;
 use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
@@ -124,8 +125,12 @@ impl DayIn {
     }
 }
 
+/// The years we take days and times of; Postgres knows others than our types.
+const YEARS: RangeInclusive<i32> = 1970..=9999;
+
 fn day(text: &str) -> Option<NaiveDate> {
-    NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10)
+    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
+    day.filter(|day| YEARS.contains(&day.year()))
 }
 
 /// A national id as typed: 4 to 32 letters, digits, dashes, slashes and spaces.
@@ -171,6 +176,36 @@ impl ParseFromParameter for TextIn {
             Ok(()) => Ok(Self(text.to_owned())),
             Err((_, fault)) => Err(ParseError::custom(fault)),
         }
+    }
+}
+
+/// A time of a query (RFC 3339), of the years 1970 to 9999.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeIn(pub DateTime<Utc>);
+
+impl Type for TimeIn {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        DateTime::<Utc>::name()
+    }
+    fn schema_ref() -> MetaSchemaRef {
+        DateTime::<Utc>::schema_ref()
+    }
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(self.as_raw_value().into_iter())
+    }
+}
+
+impl ParseFromParameter for TimeIn {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        let told = "This is not a time of the form 2030-01-31T12:00:00Z.";
+        time(text).map(Self).ok_or_else(|| ParseError::custom(told))
     }
 }
 
@@ -363,9 +398,14 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
 }
 
 const OTHER: (&str, &str) = ("field.format", "This is not of the form wanted.");
+
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    text.parse::<DateTime<Utc>>().ok().filter(|time| YEARS.contains(&time.year()))
+}
+
 /// RFC 3339, and what our own types read of it.
 fn is_time(text: &str) -> bool {
-    DateTime::parse_from_rfc3339(text).is_ok() && text.parse::<DateTime<Utc>>().is_ok()
+    DateTime::parse_from_rfc3339(text).is_ok() && time(text).is_some()
 }
 
 /// What is wrong with a text that is not of this format.

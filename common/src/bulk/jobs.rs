@@ -70,7 +70,7 @@ async fn go_on(ctx: &Context, lease: &Lease, bulk_action_id: Uuid) -> Result<boo
         }
     }
     for _ in rounds {
-        let asker = session::recall(ctx, order.session_id).await?;
+        let asker = session::recall(ctx, order.created_by, order.session_id, order.created_at).await?;
         let open = store::list_open(&ctx.db, bulk_action_id, BATCH).await?;
         if open.is_empty() {
             store::set_finished(&ctx.db, bulk_action_id, ctx.now()).await?;
@@ -83,10 +83,13 @@ async fn go_on(ctx: &Context, lease: &Lease, bulk_action_id: Uuid) -> Result<boo
     Ok(false)
 }
 
-/// Chooses the next batch of people who fit the filter. False: there are no more.
+/// Chooses the next batch of people who fit the filter; one body at a time. False: there are no more.
 async fn choose(ctx: &Context, order: &store::Order) -> Result<bool> {
     let filter = serde_json::from_value(order.filter.clone().unwrap_or_default()).map_err(Error::internal)?;
     let mut tx = ctx.db.begin().await?;
+    if !store::lock_unselected(&mut tx, order.bulk_action_id).await? {
+        return Ok(false);
+    }
     let after = store::find_last_item(&mut *tx, order.bulk_action_id).await?.unwrap_or(Uuid::nil());
     let chosen = store::insert_chosen(&mut tx, order, &filter, after, CHOSEN).await?;
     if chosen < CHOSEN as u64 {

@@ -193,10 +193,20 @@ pub async fn insert_chosen(
     Ok(done.rows_affected())
 }
 
-/// Everybody is chosen.
+/// Locks an action whose people are still chosen. False: another body has chosen them all.
+pub async fn lock_unselected(tx: &mut PgConnection, bulk_action_id: Uuid) -> Sql<bool> {
+    let found = sqlx::query_scalar!(
+        "SELECT bulk_action_id FROM bulk_actions WHERE bulk_action_id = $1 AND selected_at IS NULL FOR UPDATE",
+        bulk_action_id,
+    );
+    Ok(found.fetch_optional(tx).await?.is_some())
+}
+
+/// Everybody is chosen: by which text is not kept, it may be somebody's address.
 pub async fn set_selected(tx: &mut PgConnection, bulk_action_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
-        "UPDATE bulk_actions SET selected_at = $2 WHERE bulk_action_id = $1 AND selected_at IS NULL",
+        "UPDATE bulk_actions SET selected_at = $2, filter = filter - 'search'
+         WHERE bulk_action_id = $1 AND selected_at IS NULL",
         bulk_action_id,
         now,
     )
@@ -247,10 +257,11 @@ pub async fn set_outcome(
     Ok(())
 }
 
-/// Everybody has an outcome.
+/// Everybody is chosen and has an outcome.
 pub async fn set_finished(db: impl PgExecutor<'_>, bulk_action_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
-        "UPDATE bulk_actions SET finished_at = $2 WHERE bulk_action_id = $1 AND finished_at IS NULL",
+        "UPDATE bulk_actions SET finished_at = $2
+         WHERE bulk_action_id = $1 AND selected_at IS NOT NULL AND finished_at IS NULL",
         bulk_action_id,
         now,
     )

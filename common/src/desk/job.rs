@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -95,7 +95,8 @@ pub struct Detail {
     pub next_step: String,
 }
 
-/// Which jobs are wanted: every field narrows.
+/// Which jobs are wanted: every field narrows. By kind, queue or error, and without `since`, completed jobs are
+/// those asked for in the last hour.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// In this state.
@@ -136,7 +137,6 @@ fn range(filter: &Filter) -> Option<(Uuid, Uuid)> {
         low = head.checked_shl(128 - bits).unwrap_or(0);
         high = low | u128::MAX.checked_shr(bits).unwrap_or(0);
     }
-    let first = |at: DateTime<Utc>| u128::try_from(at.timestamp_millis()).unwrap_or(0) << 80;
     if let Some(since) = filter.since {
         low = low.max(first(since));
     }
@@ -147,6 +147,23 @@ fn range(filter: &Filter) -> Option<(Uuid, Uuid)> {
         high = high.min(cursor.as_u128().checked_sub(1)?);
     }
     (low <= high).then(|| (Uuid::from_u128(low), Uuid::from_u128(high)))
+}
+
+/// The first id a moment can have.
+fn first(at: DateTime<Utc>) -> u128 {
+    u128::try_from(at.timestamp_millis()).unwrap_or(0) << 80
+}
+
+/// The first id of the completed jobs that are looked through for the few of a kind, a queue or an error: those
+/// asked for in the last hour, unless the filter says since when, or names a minute by the beginning of the id.
+fn completed_since(filter: &Filter, now: DateTime<Utc>) -> Uuid {
+    const MINUTE: usize = 8;
+    let sifted = filter.kind.is_some() || filter.queue.is_some() || filter.error.is_some();
+    let placed = filter.since.is_some() || filter.id.as_ref().is_some_and(|id| id.len() >= MINUTE);
+    match sifted && !placed {
+        true => Uuid::from_u128(first(now - TimeDelta::hours(1))),
+        false => Uuid::nil(),
+    }
 }
 
 fn names(queue: Option<Queue>) -> Vec<String> {
@@ -166,6 +183,7 @@ pub async fn list(ctx: &Context, hand: Hand<'_>, filter: &Filter, limit: u16) ->
     let (queues, limit) = (names(filter.queue), usize::from(limit.clamp(1, 1000)));
     let wanted = Wanted {
         low,
+        completed_low: low.max(completed_since(filter, ctx.now())),
         high,
         queues: &queues,
         kind: filter.kind.as_deref(),
@@ -393,25 +411,38 @@ pub async fn retry_dead(ctx: &Context, hand: Hand<'_>, filter: &DeadFilter, most
             &queues,
             filter.kind.as_deref(),
             filter.error.as_deref(),
-            filter.since,
+            filter.since.map(|since| since.max(DateTime::UNIX_EPOCH)),
             BATCH,
         )
         .await?;
         let Some(last) = dead.last() else { return Ok(Retried { retried, more: false }) };
-        before = last.job_id;
+        let next = last.job_id;
         let whole = dead.len() as i64 == BATCH;
         // of several with one key the newest does the work
+        let mut keys: HashSet<(String, String)> = HashSet::new();
         let ids: Vec<Uuid> = dead
             .into_iter()
-            .filter(|job| job.unique_key.clone().is_none_or(|key| seen.insert((job.kind.clone(), key))))
+            .filter(|job| {
+                let key = job.unique_key.clone().map(|key| (job.kind.clone(), key));
+                key.is_none_or(|key| !seen.contains(&key) && keys.insert(key))
+            })
             .map(|job| job.job_id)
             .collect();
-        let woken = store::set_available(&mut tx, &ids, now).await?;
+        let woken = match store::set_available(&mut tx, &ids, now).await {
+            // somebody asked for the same work between the look and here: the next look leaves it out
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                tx.rollback().await?;
+                continue;
+            }
+            other => other?,
+        };
         if !woken.is_empty() {
             let details = json!({ "filter": filter, "retried": woken.len() });
             hand.note(&mut tx, "job.retried_many", ("job", "dead".to_owned()), details, now).await?;
         }
         tx.commit().await?;
+        before = next;
+        seen.extend(keys);
         wake(ctx, &woken);
         retried += woken.len() as u64;
         if !whole {
@@ -442,6 +473,22 @@ mod tests {
 
     fn time(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).expect("time")
+    }
+
+    #[test]
+    fn completed_jobs_are_looked_through_for_an_hour_unless_a_time_is_said() {
+        let now = time(1_800_000_000);
+        let kind = || Filter { kind: Some("job.noop".into()), ..Filter::default() };
+        let hour = Uuid::from_u128(first(time(1_800_000_000 - 3_600)));
+        assert_eq!(completed_since(&kind(), now), hour);
+        assert_eq!(completed_since(&Filter { id: Some("01".into()), ..kind() }, now), hour);
+        for all in [
+            Filter { state: Some("completed".into()), ..Filter::default() },
+            Filter { since: Some(time(0)), ..kind() },
+            Filter { id: Some("019a9f31".into()), ..kind() },
+        ] {
+            assert_eq!(completed_since(&all, now), Uuid::nil(), "{all:?}");
+        }
     }
 
     #[test]

@@ -6,17 +6,20 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 
-use super::store::{self, Depth, Worker};
+use super::store::{self, Worker};
 use super::{Hand, QUEUE_NOT_FOUND};
 use crate::context::Context;
 use crate::error::Result;
 use crate::job::Queue;
+use crate::job::store::{self as ledger, Depth};
 use crate::role::Permission;
 
 /// How long a worker may be silent and count as alive.
 const ALIVE: Duration = Duration::from_secs(30);
+/// How far jobs are counted, by queue and state: what waits for its time and what is dead over all queues.
+pub const COUNTED: i64 = 100_000;
 
-/// A queue as it is shown.
+/// A queue as it is shown. Jobs are counted up to [`COUNTED`]; none: they could not be counted.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct QueueState {
     /// Its name.
@@ -24,21 +27,21 @@ pub struct QueueState {
     /// Since when it is paused; none: it is worked.
     pub paused_at: Option<DateTime<Utc>>,
     /// Jobs whose time has not come.
-    pub scheduled: i64,
+    pub scheduled: Option<i64>,
     /// Jobs that are due.
-    pub available: i64,
+    pub available: Option<i64>,
     /// Of the jobs that are due, those handed to Redis: at most 2,000 over all workers.
-    pub pushed: i64,
+    pub pushed: Option<i64>,
     /// Jobs that run.
-    pub running: i64,
+    pub running: Option<i64>,
     /// Jobs that wait for their next try.
-    pub retryable: i64,
+    pub retryable: Option<i64>,
     /// Dead letters.
-    pub discarded: i64,
+    pub discarded: Option<i64>,
     /// How long the oldest due job has waited, in seconds.
     pub oldest_seconds: Option<i64>,
     /// Workers that work it and are alive.
-    pub workers: i64,
+    pub workers: Option<i64>,
 }
 
 /// All queues, most urgent first.
@@ -51,32 +54,32 @@ pub async fn list(ctx: &Context, hand: Hand<'_>) -> Result<Vec<QueueState>> {
     let paused = store::list_queues(&ctx.db).await?;
     let workers = store::list_workers(&ctx.db).await?;
     let mut tx = ctx.db.begin().await?;
-    store::set_whole(&mut tx).await?;
-    let depths = store::list_depths(&mut tx).await?;
+    ledger::walk_indexes(&mut tx).await?;
+    let depths = ledger::count_depths(&mut *tx, COUNTED).await?;
+    let oldest = ledger::list_oldest(&mut *tx, now).await?;
     tx.commit().await?;
     let states = Queue::ALL.iter().map(|queue| {
         let name = queue.name();
-        let mut state = QueueState { queue: name.to_owned(), ..QueueState::default() };
-        state.paused_at = paused.iter().find(|row| row.queue == name).and_then(|row| row.paused_at);
+        let count = |is: fn(&Depth) -> bool| {
+            let its = depths.iter().filter(|depth| depth.queue == name && is(depth));
+            Some(its.map(|depth| depth.jobs).sum::<i64>())
+        };
         let works = |worker: &&Worker| is_alive(worker, now) && works(worker, name);
-        state.workers = i64::try_from(workers.iter().filter(works).count()).unwrap_or(i64::MAX);
-        depths.iter().filter(|depth| depth.queue == name).for_each(|depth| count(&mut state, depth, now));
-        state
+        let due = oldest.iter().filter(|oldest| oldest.queue == name).map(|oldest| oldest.due).min();
+        QueueState {
+            queue: name.to_owned(),
+            paused_at: paused.iter().find(|row| row.queue == name).and_then(|row| row.paused_at),
+            scheduled: count(|depth| depth.state == "scheduled"),
+            available: count(|depth| depth.state == "available"),
+            pushed: count(|depth| depth.state == "available" && depth.pushed),
+            running: count(|depth| depth.state == "running"),
+            retryable: count(|depth| depth.state == "retryable"),
+            discarded: count(|depth| depth.state == "discarded"),
+            oldest_seconds: due.map(|at| (now - at).num_seconds().max(0)),
+            workers: i64::try_from(workers.iter().filter(works).count()).ok(),
+        }
     });
     Ok(states.collect())
-}
-
-fn count(state: &mut QueueState, depth: &Depth, now: DateTime<Utc>) {
-    match depth.state.as_str() {
-        "scheduled" => state.scheduled = depth.jobs,
-        "available" => {
-            (state.available, state.pushed) = (depth.jobs, depth.pushed);
-            state.oldest_seconds = depth.oldest_at.map(|at| (now - at).num_seconds().max(0));
-        }
-        "running" => state.running = depth.jobs,
-        "retryable" => state.retryable = depth.jobs,
-        _ => state.discarded = depth.jobs,
-    }
 }
 
 fn is_alive(worker: &Worker, now: DateTime<Utc>) -> bool {
@@ -146,7 +149,12 @@ async fn set(ctx: &Context, hand: Hand<'_>, name: &str, paused: bool) -> Result<
     if let Ok(queue) = name.parse() {
         ctx.wake.queue(queue);
     }
-    let states = list(ctx, Hand { person: None, ..hand }).await?;
+    // it is done, whether or not its jobs can be counted
+    let states = list(ctx, Hand { person: None, ..hand }).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, queue = name, "not counted");
+        Vec::new()
+    });
+    let paused_at = if paused { found.paused_at.or(Some(now)) } else { None };
     let state = states.into_iter().find(|state| state.queue == name);
-    state.ok_or_else(|| QUEUE_NOT_FOUND.refuse("There is no queue with this name.").into())
+    Ok(state.unwrap_or_else(|| QueueState { queue: name.to_owned(), paused_at, ..QueueState::default() }))
 }

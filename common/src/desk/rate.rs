@@ -4,6 +4,9 @@
 //! holds whatever becomes of Redis. Calls that come together share a lock of it. A call whose turn comes
 //! within a second waits for it; others are sent away until theirs, one after the other, and that is no
 //! failed attempt. Without a rate nothing is asked.
+//!
+//! Codes go first: what is not urgent is given turns half as far ahead, so that a code finds one behind few
+//! others however many wait, and none while codes that were sent away are still to come back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +22,17 @@ use super::{Hand, store};
 use crate::batch::Batcher;
 use crate::context::Context;
 use crate::error::Result;
+use crate::provider::{crm, fcm, gateway, inbox, smtp, twilio};
 use crate::role::Permission;
+
+/// Every provider a rate can be set for.
+pub const PROVIDERS: [&str; 7] =
+    [twilio::NAME, gateway::NAME, smtp::NAME, fcm::NAME, inbox::NAME, crm::hubspot::NAME, crm::webhook::NAME];
 
 /// How long a call waits for its turn, holding a slot.
 const PATIENCE: TimeDelta = TimeDelta::seconds(1);
+/// How long one that is not urgent does.
+const LEISURE: TimeDelta = TimeDelta::milliseconds(500);
 /// The longest that a call is sent away for.
 const AWAY: TimeDelta = TimeDelta::seconds(60);
 /// How old what is known of the rates may be.
@@ -41,7 +51,10 @@ impl std::str::FromStr for Rates {
         let rate = |part: &str| {
             let pair = part.split_once('=').map(|(name, rate)| (name.trim(), rate.trim().parse::<f64>()));
             match pair {
-                Some((name, Ok(rate))) if !name.is_empty() && is_rate(rate) => Ok((name.to_owned(), rate)),
+                Some((name, Ok(rate))) if is_rate(rate) => match PROVIDERS.contains(&name) {
+                    true => Ok((name.to_owned(), rate)),
+                    false => Err(format!("{name} is not a provider ({})", PROVIDERS.join(", "))),
+                },
                 _ => Err(format!("{part} is not of the form provider=calls a second (0.001 to 100000)")),
             }
         };
@@ -76,6 +89,7 @@ pub enum Turn {
 struct Ask {
     provider: &'static str,
     per_second: f64,
+    urgent: bool,
     now: DateTime<Utc>,
 }
 
@@ -105,14 +119,26 @@ impl Turns {
         Self { setting, known: Arc::default(), looking: Arc::default(), lane }
     }
 
-    /// When a provider may be called.
+    /// When a provider may be called with what can wait.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn of(&self, ctx: &Context, provider: &'static str) -> Result<Turn> {
+        self.give(ctx, provider, false).await
+    }
+
+    /// When a provider may be called with a code: before all that can wait.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn urgent(&self, ctx: &Context, provider: &'static str) -> Result<Turn> {
+        self.give(ctx, provider, true).await
+    }
+
+    async fn give(&self, ctx: &Context, provider: &'static str, urgent: bool) -> Result<Turn> {
         match self.rate(ctx, provider).await? {
             None => Ok(Turn::In(Duration::ZERO)),
-            Some(per_second) => self.lane.call(Ask { provider, per_second, now: ctx.now() }).await,
+            Some(per_second) => self.lane.call(Ask { provider, per_second, urgent, now: ctx.now() }).await,
         }
     }
 
@@ -165,36 +191,51 @@ async fn give(db: &PgPool, asks: &[Ask]) -> Result<Vec<Turn>> {
         let of = |ask: &&Ask| ask.provider == provider;
         let Some(now) = asks.iter().filter(of).map(|ask| ask.now).max() else { continue };
         store::insert_turns(&mut tx, provider, now).await?;
-        let (next_at, back_at) = store::lock_turns(&mut tx, provider).await?.unwrap_or((now, now));
-        let mut line = Line { next_at, back_at };
-        for (ask, turn) in asks.iter().zip(&mut turns).filter(|(ask, _)| of(ask)) {
-            *turn = line.take(now, ask.per_second);
+        let line = store::lock_turns(&mut tx, provider).await?;
+        let mut line = line.unwrap_or(Line { next_at: now, back_at: now, urgent_back_at: now });
+        for urgent in [true, false] {
+            let them = asks.iter().zip(&mut turns).filter(|(ask, _)| of(ask) && ask.urgent == urgent);
+            for (ask, turn) in them {
+                *turn = line.take(now, ask.per_second, urgent);
+            }
         }
-        store::set_turns(&mut tx, provider, line.next_at, line.back_at).await?;
+        store::set_turns(&mut tx, provider, line).await?;
         tx.commit().await?;
     }
     Ok(turns)
 }
 
 /// The turns of one provider.
-struct Line {
-    next_at: DateTime<Utc>,
-    back_at: DateTime<Utc>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    /// The next call may be made then.
+    pub(super) next_at: DateTime<Utc>,
+    /// The next that is sent away comes back then.
+    pub(super) back_at: DateTime<Utc>,
+    /// The next code that is sent away comes back then.
+    pub(super) urgent_back_at: DateTime<Utc>,
 }
 
 impl Line {
-    fn take(&mut self, now: DateTime<Utc>, per_second: f64) -> Turn {
+    fn take(&mut self, now: DateTime<Utc>, per_second: f64, urgent: bool) -> Turn {
         let step = TimeDelta::microseconds((1_000_000.0 / per_second) as i64);
         let until = |at: DateTime<Utc>| (at - now).to_std().unwrap_or_default();
-        // no turn was given further ahead than this, unless a clock was: that one is not waited for
+        // no turn was given further ahead than these, unless a clock was: that one is not waited for
         let turn = self.next_at.max(now).min(now + PATIENCE + step);
-        if turn <= now + PATIENCE {
+        self.urgent_back_at = self.urgent_back_at.min(now + AWAY + step);
+        let gives_way = !urgent && self.urgent_back_at > now;
+        let patience = if urgent { PATIENCE } else { LEISURE };
+        if turn <= now + patience && !gives_way {
             self.next_at = turn + step;
             return Turn::In(until(turn));
         }
         self.next_at = turn;
-        let back = self.back_at.max(turn).min(now + AWAY);
-        self.back_at = back + step;
+        let (line, from) = match urgent {
+            true => (&mut self.urgent_back_at, turn),
+            false => (&mut self.back_at, turn.max(self.urgent_back_at)),
+        };
+        let back = from.max(*line).min(now + AWAY);
+        *line = back + step;
         Turn::Away(until(back))
     }
 }
@@ -260,48 +301,93 @@ mod tests {
         DateTime::from_timestamp_millis(1_800_000_000_000 + millis).expect("time")
     }
 
+    fn line(millis: i64) -> Line {
+        Line { next_at: time(millis), back_at: time(millis), urgent_back_at: time(millis) }
+    }
+
     #[test]
     fn turns_are_even_and_who_is_sent_away_comes_back_in_turn() {
-        let mut line = Line { next_at: time(-9_000), back_at: time(-9_000) };
-        let taken: Vec<Turn> = (0..8).map(|_| line.take(time(0), 4.0)).collect();
         let millis = Duration::from_millis;
-        let ahead = [0, 250, 500, 750, 1_000].map(|n| Turn::In(millis(n)));
-        assert_eq!(taken[..5], ahead);
-        let away = [1_250, 1_500, 1_750].map(|n| Turn::Away(millis(n)));
-        assert_eq!(taken[5..], away);
-        assert_eq!(line.take(time(1_250), 4.0), Turn::In(Duration::ZERO), "whoever comes back in time goes");
+        for (urgent, ahead) in [(true, 5), (false, 3)] {
+            let mut line = line(-9_000);
+            let taken: Vec<Turn> = (0..8).map(|_| line.take(time(0), 4.0, urgent)).collect();
+            let turn = |n: u64| match n {
+                n if n < ahead => Turn::In(millis(n * 250)),
+                n => Turn::Away(millis(n * 250)),
+            };
+            assert_eq!(taken, (0..8).map(turn).collect::<Vec<_>>());
+            let back = time(ahead as i64 * 250);
+            assert_eq!(
+                line.take(back, 4.0, true),
+                Turn::In(Duration::ZERO),
+                "whoever comes back in time goes"
+            );
+        }
     }
 
     #[test]
     fn a_second_never_sees_more_calls_than_the_rate() {
         for rate in [0.5, 3.0, 50.0] {
-            let mut line = Line { next_at: time(0), back_at: time(0) };
-            let mut calls = Vec::new();
-            for millis in (0..20_000).step_by(7) {
-                if let Turn::In(wait) = line.take(time(millis), rate) {
-                    calls.push(millis + i64::try_from(wait.as_millis()).expect("wait"));
+            for urgent in [|_| false, |_| true, |n: i64| n % 3 == 0] {
+                let mut line = line(0);
+                let mut calls = Vec::new();
+                for millis in (0..20_000).step_by(7) {
+                    if let Turn::In(wait) = line.take(time(millis), rate, urgent(millis)) {
+                        calls.push(millis + i64::try_from(wait.as_millis()).expect("wait"));
+                    }
                 }
-            }
-            assert!(calls.len() as f64 >= 19.0 * rate, "{rate}: no turn is lost");
-            for (n, start) in calls.iter().enumerate() {
-                let within = calls[n..].iter().take_while(|at| **at < start + 999).count();
-                assert!(within as f64 <= rate.max(1.0), "{rate}: {within} in a second");
+                assert!(calls.len() as f64 >= 19.0 * rate, "{rate}: no turn is lost");
+                for (n, start) in calls.iter().enumerate() {
+                    let within = calls[n..].iter().take_while(|at| **at < start + 999).count();
+                    assert!(within as f64 <= rate.max(1.0), "{rate}: {within} in a second");
+                }
             }
         }
     }
 
     #[test]
+    fn a_code_does_not_wait_for_notices_however_many_there_are() {
+        for (rate, most) in [(10.0, 700), (0.2, 10_100)] {
+            let mut line = line(0);
+            let mut code: Option<i64> = None;
+            let mut gone = Vec::new();
+            for millis in (0..120_000).step_by(20) {
+                for _ in 0..10 {
+                    line.take(time(millis), rate, false);
+                }
+                // a code every twelve seconds, which asks again when it was told to
+                let asked = millis / 12_000 * 12_000;
+                let due = if millis == asked { Some(millis) } else { code.filter(|back| *back <= millis) };
+                if due.is_some() {
+                    code = match line.take(time(millis), rate, true) {
+                        Turn::In(wait) => {
+                            gone.push(millis + wait.as_millis() as i64 - asked);
+                            None
+                        }
+                        Turn::Away(after) => Some(millis + after.as_millis() as i64),
+                    };
+                }
+            }
+            assert_eq!(gone.len(), 10, "{rate}");
+            assert!(gone.iter().all(|waited| *waited <= most), "{rate}: {gone:?}");
+        }
+    }
+
+    #[test]
     fn a_clock_that_was_ahead_is_not_waited_for() {
-        let mut line = Line { next_at: time(3_600_000), back_at: time(3_600_000) };
-        assert_eq!(line.take(time(0), 1.0), Turn::Away(Duration::from_secs(60)));
-        assert!(matches!(line.take(time(2_000), 1.0), Turn::In(_)));
+        for urgent in [true, false] {
+            let mut line = line(3_600_000);
+            assert_eq!(line.take(time(0), 1.0, urgent), Turn::Away(Duration::from_secs(60)));
+            assert!(matches!(line.take(time(2_000), 1.0, true), Turn::In(_)));
+            assert!(matches!(line.take(time(70_000), 1.0, false), Turn::In(_)));
+        }
     }
 
     #[test]
     fn rates_are_read_and_shown() {
         let rates: Rates = "twilio=10, http=0.5".parse().expect("rates");
         assert_eq!(rates.to_string(), "http=0.5,twilio=10");
-        for bad in ["twilio", "twilio=0", "twilio=-1", "=3", "twilio=NaN", "twilio=inf"] {
+        for bad in ["twilio", "twilio=0", "twilio=-1", "=3", "twilio=NaN", "twilio=inf", "twillio=10"] {
             assert!(bad.parse::<Rates>().is_err(), "{bad}");
         }
     }

@@ -115,6 +115,10 @@ pub async fn tick(ctx: &Context, plans: &[Plan]) -> Result<Vec<Queue>> {
         };
         let Some(&last) = due.last() else { continue };
         let mut tx = ctx.db.begin().await?;
+        // switched off, changed or ticked since it was read: the next round knows
+        if !store::lock_schedule(&mut tx, &schedule).await? {
+            continue;
+        }
         for at in due {
             let [luck] = secret::random::<1>();
             let job = plan.job(at, now, luck)?;

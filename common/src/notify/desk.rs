@@ -3,7 +3,7 @@
 mod cause;
 mod store;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::store::{self as deliveries, Attempt, Row};
 use super::{DeliverMessage, DeliverNotice, Message, NOT_FOUND, NOT_RESENDABLE, State};
 use crate::context::Context;
+use crate::cursor::{self, Place};
 use crate::desk::job::{Page, next_step};
 use crate::desk::{Hand, queue, store as jobs};
 use crate::error::{Error, Fault, Result, invalid};
@@ -18,6 +19,7 @@ use crate::idempotency::{self, Begun};
 use crate::job::{self, Job, Queue, Terms};
 use crate::mask;
 use crate::role::Permission;
+use crate::session::Person;
 
 use cause::Scene;
 pub(super) use store::find_channel;
@@ -111,7 +113,11 @@ impl From<Attempt> for Try {
     }
 }
 
-/// Which deliveries are wanted: every field narrows.
+/// The name of the list in its cursors.
+const LIST: &str = "deliveries";
+
+/// Which deliveries are wanted: every field narrows. Without `since`: by recipient or account those of the last 7
+/// days, else by state, kind or channel those of the last 24 hours.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// In this state, at this moment.
@@ -120,7 +126,7 @@ pub struct Filter {
     pub kind: Option<String>,
     /// By this way.
     pub channel: Option<String>,
-    /// To this recipient, normalised. Looked for among those of the last 7 days, unless `since` says otherwise.
+    /// To this recipient, normalised.
     pub to: Option<String>,
     /// About this account.
     pub user_id: Option<Uuid>,
@@ -150,12 +156,6 @@ fn line(row: Row, now: DateTime<Utc>) -> Result<Line> {
     })
 }
 
-/// A place in the list as text: microseconds and id.
-fn place(cursor: &str) -> Option<(DateTime<Utc>, Uuid)> {
-    let (micros, id) = cursor.split_once('_')?;
-    Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
-}
-
 /// Deliveries, newest first.
 ///
 /// # Errors
@@ -163,19 +163,25 @@ fn place(cursor: &str) -> Option<(DateTime<Utc>, Uuid)> {
 pub async fn list(ctx: &Context, hand: Hand<'_>, filter: &Filter, limit: u16) -> Result<Page<Line>> {
     hand.may(Permission::DeliveriesRead)?;
     let now = ctx.now();
-    let (before_at, before_id) = match &filter.cursor {
-        None => (now + chrono::TimeDelta::days(1), Uuid::max()),
-        Some(cursor) => place(cursor).ok_or_else(|| {
+    let (keys, owner) = (&ctx.config.keys, hand.person.map_or(Uuid::nil(), Person::user_id));
+    let place = match &filter.cursor {
+        None => Place { at: now + TimeDelta::days(1), id: Uuid::max() },
+        Some(cursor) => cursor::read(keys, LIST, owner, cursor).map_err(|_| {
             invalid(vec![Fault::at("/cursor", "field.format", "This is not a `next_cursor`.")])
         })?,
     };
     let searched = filter.to.is_some() || filter.user_id.is_some();
-    let week = searched.then(|| now - chrono::TimeDelta::days(7));
-    let since = filter.since.or(week).unwrap_or(DateTime::UNIX_EPOCH);
+    let sifted = filter.state.is_some() || filter.kind.is_some() || filter.channel.is_some();
+    let from = match (searched, sifted) {
+        (true, _) => now - TimeDelta::days(7),
+        (false, true) => now - TimeDelta::hours(24),
+        (false, false) => DateTime::UNIX_EPOCH,
+    };
+    let since = filter.since.unwrap_or(from).max(DateTime::UNIX_EPOCH);
     let limit = usize::from(limit.clamp(1, 1000));
     let wanted = store::Wanted {
-        before_at,
-        before_id,
+        before_at: place.at,
+        before_id: place.id,
         since,
         now,
         state: filter.state.map(State::name),
@@ -185,13 +191,17 @@ pub async fn list(ctx: &Context, hand: Hand<'_>, filter: &Filter, limit: u16) ->
         user_id: filter.user_id,
         limit: i64::try_from(limit).unwrap_or(1) + 1,
     };
-    let mut rows = store::list(&ctx.db, &wanted).await?;
+    let mut tx = ctx.db.begin().await?;
+    store::plan_anew(&mut tx).await?;
+    let mut rows = store::list(&mut *tx, &wanted).await?;
+    tx.commit().await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor = rows
         .last()
         .filter(|_| more)
-        .map(|row| format!("{}_{}", row.created_at.timestamp_micros(), row.delivery_id));
+        .map(|row| Place { at: row.created_at, id: row.delivery_id })
+        .map(|place| cursor::write(keys, LIST, owner, place));
     let details = json!({
         "state": filter.state.map(State::name), "kind": filter.kind, "channel": filter.channel,
         "user_id": filter.user_id, "by_recipient": filter.to.is_some(), "since": filter.since,
@@ -276,7 +286,7 @@ fn near(created_at: DateTime<Utc>) -> (Uuid, Uuid) {
     (Uuid::from_u128(first(millis - 1)), Uuid::from_u128(first(millis + 2)))
 }
 
-fn is_notice(kind: &str) -> bool {
+pub(super) fn is_notice(kind: &str) -> bool {
     Message::named(kind).is_some_and(Message::is_notice)
 }
 

@@ -164,7 +164,7 @@ impl Delivery<'_> {
             }
             let held = self.lease.holds();
             let answer = match held {
-                true => match pace::failover(self.ctx, step, provider).await {
+                true => match pace::failover(self.ctx, step, provider, self.again).await {
                     None => self.ctx.metrics.called(provider, Answer::name, self.call(step, text)).await,
                     Some(over) => over,
                 },

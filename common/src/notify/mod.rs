@@ -28,7 +28,7 @@ pub mod webhook;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Timelike, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -314,12 +314,22 @@ pub async fn queue(tx: &mut PgConnection, ctx: &Context, client: &Client, order:
     Ok(delivery.delivery_id)
 }
 
-/// Marks deliveries whose time went by before a provider took them.
+/// Marks deliveries whose time went by before a provider took them: of the last minutes at each call, of the
+/// last day at those in the first minute of an hour. In slices of time and batches, so that no statement
+/// reads or locks much; reads tell the time by themselves, so that what is not marked yet is told right.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn expire(ctx: &Context) -> Result<u64> {
-    Ok(store::set_expired(&ctx.db, ctx.now()).await?)
+pub async fn expire(ctx: &Context) -> Result<()> {
+    const SLICE: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+    const MOST: i64 = 2_000;
+    let now = ctx.now();
+    let slices = if now.minute() == 0 { 26 * 6 } else { 1 };
+    for n in 0..slices {
+        let until = now - SLICE * n;
+        while store::set_expired(&ctx.db, (until - SLICE, until), now, MOST).await? == MOST as u64 {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]

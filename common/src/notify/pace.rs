@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Via;
-use super::desk::find_channel;
+use super::desk::{find_channel, is_notice};
 use crate::context::Context;
 use crate::desk::rate::Turn;
 use crate::error::Result;
@@ -26,12 +26,14 @@ pub(super) async fn turn(
     if !ctx.turns.any(ctx).await? {
         return Ok(None);
     }
-    let Some(channel) = find_channel(&ctx.db, delivery_id, created_at).await? else { return Ok(None) };
+    let Some((channel, kind)) = find_channel(&ctx.db, delivery_id, created_at).await? else {
+        return Ok(None);
+    };
     let names = Via::named(&channel).map(|via| ctx.notify.names(via));
     let Some(provider) = names.and_then(|names| names.first().copied()) else {
         return Ok(None);
     };
-    Ok(match ctx.turns.of(ctx, provider).await? {
+    Ok(match of(ctx, provider, !is_notice(&kind)).await? {
         Turn::In(wait) => {
             tokio::time::sleep(wait).await;
             None
@@ -43,12 +45,25 @@ pub(super) async fn turn(
     })
 }
 
-/// Waits for the turn of a provider that is called after another failed. An answer: it is not called now.
-pub(super) async fn failover(ctx: &Context, step: usize, provider: &'static str) -> Option<Answer> {
+async fn of(ctx: &Context, provider: &'static str, urgent: bool) -> Result<Turn> {
+    match urgent {
+        true => ctx.turns.urgent(ctx, provider).await,
+        false => ctx.turns.of(ctx, provider).await,
+    }
+}
+
+/// Waits for the turn of a provider that is called after another failed; `urgent`: with a code. An answer: it is
+/// not called now.
+pub(super) async fn failover(
+    ctx: &Context,
+    step: usize,
+    provider: &'static str,
+    urgent: bool,
+) -> Option<Answer> {
     if step == 0 {
         return None;
     }
-    match ctx.turns.of(ctx, provider).await {
+    match of(ctx, provider, urgent).await {
         Ok(Turn::In(wait)) => {
             tokio::time::sleep(wait).await;
             None

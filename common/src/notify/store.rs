@@ -462,15 +462,27 @@ pub async fn set_queued(tx: &mut PgConnection, delivery_id: Uuid, now: DateTime<
     Ok(done.rows_affected())
 }
 
-/// Ends what nobody took in time. No message lives longer than a day, and reads tell the time by
-/// themselves, so what is older may stay as it is.
-pub async fn set_expired(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> Sql<u64> {
+/// Ends what nobody took in time: up to `most` of what ran out between two moments and is not held by
+/// somebody. No message lives longer than a day.
+pub async fn set_expired(
+    db: impl PgExecutor<'_>,
+    (from, until): (DateTime<Utc>, DateTime<Utc>),
+    now: DateTime<Utc>,
+    most: i64,
+) -> Sql<u64> {
     let done = sqlx::query!(
-        "UPDATE deliveries SET state = 'expired', finished_at = $1,
-                               reason = concat_ws('; ', 'its time was over', reason)
-         WHERE created_at > $1::timestamptz - interval '26 hours' AND expires_at <= $1
-           AND state IN ('queued', 'sending', 'unknown')",
+        "UPDATE deliveries d SET state = 'expired', finished_at = $3,
+                                 reason = concat_ws('; ', 'its time was over', reason)
+         FROM (SELECT delivery_id, created_at FROM deliveries
+               WHERE expires_at > $1 AND expires_at <= $2
+                 AND created_at > $1::timestamptz - interval '26 hours' AND created_at <= $2
+                 AND state IN ('queued', 'sending', 'unknown')
+               LIMIT $4 FOR UPDATE SKIP LOCKED) due
+         WHERE d.delivery_id = due.delivery_id AND d.created_at = due.created_at",
+        from,
+        until,
         now,
+        most,
     )
     .execute(db)
     .await?;

@@ -137,13 +137,18 @@ pub async fn authenticate(ctx: &Context, token: &str) -> Result<Arc<Person>> {
     Ok(person)
 }
 
-/// Whose session this is, with the rights they have now, also after it ended: for work asked for in it. None:
-/// nobody who may sign in any more.
+/// Who asked for something in a session, with the rights they have now, also after it ended or is no longer kept:
+/// for work asked for at a moment in it. None: nobody who may sign in any more.
 ///
 /// # Errors
 /// The database does not answer.
-pub(crate) async fn recall(ctx: &Context, session_id: Uuid) -> Result<Option<Person>> {
-    let found = store::list_persons(&ctx.db, &[session_id]).await?.into_iter().next();
+pub(crate) async fn recall(
+    ctx: &Context,
+    user_id: Uuid,
+    session_id: Uuid,
+    asked_at: DateTime<Utc>,
+) -> Result<Option<Person>> {
+    let found = store::find_person(&ctx.db, user_id, session_id, asked_at).await?;
     Ok(found.filter(|person| person.account.status == Status::Active))
 }
 

@@ -191,6 +191,49 @@ pub async fn list_persons(db: impl PgExecutor<'_>, sessions: &[Uuid]) -> Sql<Vec
         .collect())
 }
 
+/// Somebody as they are now, for what they asked for in a session that is over.
+pub async fn find_person(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    session_id: Uuid,
+    asked_at: DateTime<Utc>,
+) -> Sql<Option<Person>> {
+    let row = sqlx::query!(
+        r#"SELECT u.user_id, u.username, u.status AS "status: Status", u.role, u.is_superuser, u.referral_code,
+                  u.social_provider, u.language, u.email_verified_at IS NOT NULL AS "email_verified!",
+                  u.phone_verified_at IS NOT NULL AS "phone_verified!", u.created_at,
+                  r.rank, r.is_staff, r.permissions
+           FROM users u JOIN roles r ON r.role = u.role
+           WHERE u.user_id = $1"#,
+        user_id,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Person {
+        session_id,
+        account: Account {
+            user_id: row.user_id,
+            username: row.username,
+            status: row.status,
+            role: row.role,
+            is_superuser: row.is_superuser,
+            referral_code: row.referral_code,
+            social_provider: row.social_provider,
+            language: row.language,
+            email_verified: row.email_verified,
+            phone_verified: row.phone_verified,
+            created_at: row.created_at,
+        },
+        authenticated_at: asked_at,
+        rank: row.rank,
+        is_staff: row.is_staff || row.is_superuser,
+        permissions: row.permissions,
+        ended: true,
+        last_used_at: asked_at,
+        expires_at: asked_at,
+    }))
+}
+
 /// A rotation asked for.
 pub struct Turn {
     pub session_id: Uuid,

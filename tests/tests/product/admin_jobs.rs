@@ -341,7 +341,15 @@ async fn staff_find_a_message_by_whom_it_is_to_and_send_it_again_once() {
         code(post(&product, &path, Value::Null, &tokens).await),
         (409, "delivery.not_resendable".into())
     );
-    for (query, pointer) in [("to=nobody", "/to"), ("cursor=x", "/cursor")] {
+    for path in ["deliveries?since=", "jobs?since=", "jobs?before="] {
+        for odd in ["-9999-01-01T00:00:00Z", "%2B12000-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "yesterday"]
+        {
+            let (status, refused) = product.get(&format!("/api/admin/{path}{odd}"), &tokens).await;
+            assert_eq!(status, 422, "{path}{odd}: {refused}");
+        }
+    }
+    let far = format!("cursor=-8000000000000000000_{id}");
+    for (query, pointer) in [("to=nobody", "/to"), ("cursor=x", "/cursor"), (&far, "/cursor")] {
         let (status, refused) = product.get(&format!("/api/admin/deliveries?{query}"), &tokens).await;
         assert_eq!((status, &refused["errors"][0]["pointer"]), (422, &json!(pointer)), "{query}: {refused}");
     }

@@ -186,6 +186,10 @@ async fn a_wish_that_does_not_hold_is_told_all_its_faults() {
             json!({ "action": "ban", "reason": "x", "filter": { "start_date": "2026-02-02", "end_date": "2026-02-01" } }),
             vec!["/filter/end_date"],
         ),
+        (
+            json!({ "action": "ban", "reason": "x", "filter": { "start_date": "-5000-01-01", "end_date": "1969-12-31" } }),
+            vec!["/filter/end_date", "/filter/start_date"],
+        ),
     ] {
         let (code, refused) = order(&product, body.clone(), &boss).await;
         assert_eq!((code, &refused["code"]), (422, &json!("request.invalid")), "{body}: {refused}");
@@ -427,4 +431,48 @@ async fn what_a_day_was_not_enough_for_is_told() {
     let shown = progress(&product, &ordered, &boss).await;
     assert_eq!((counts(&shown), &shown["state"]), ([1, 0, 0, 0], &json!("expired")), "{shown}");
     assert_eq!(status(&product, &ada).await, "active");
+}
+
+#[tokio::test]
+async fn bodies_that_start_together_choose_everybody_and_the_search_is_not_kept() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let sql = "INSERT INTO users (user_id, username, username_skeleton, email, created_at, updated_at)
+               SELECT gen_random_uuid(), 'many' || n, 'many' || n, 'many' || n || '@example.org', $1, $1
+               FROM generate_series(1, 12000) n";
+    sqlx::query(sql).bind(product.ctx.now()).execute(&product.world.db).await.unwrap();
+    // this is about the choosing: the rest is done as soon as somebody is chosen
+    product
+        .world
+        .execute(
+            "CREATE FUNCTION done() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.outcome := 'done'; RETURN NEW; END $$;
+             CREATE TRIGGER done BEFORE INSERT ON bulk_items FOR EACH ROW EXECUTE FUNCTION done();",
+        )
+        .await;
+    let body = json!({ "action": "suspend", "filter": { "search": "many" }, "reason": "Together" });
+    let (code, ordered) = order(&product, body, &boss).await;
+    assert_eq!(code, 202, "{ordered}");
+    let bulk_action_id: Uuid = ordered["id"].as_str().unwrap().parse().unwrap();
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    for _ in 0..2 {
+        engine.ask(&RunAction { bulk_action_id }, Terms::default()).await;
+    }
+    product.drain().await;
+    let shown = progress(&product, &ordered, &boss).await;
+    assert_eq!((counts(&shown), &shown["state"]), ([12_000, 12_000, 0, 0], &json!("finished")), "{shown}");
+    assert_eq!(product.world.count("SELECT count(*) FROM bulk_actions WHERE filter ? 'search'").await, 0);
+}
+
+#[tokio::test]
+async fn who_asked_is_known_by_their_present_rights_also_when_the_session_is_no_longer_kept() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let ada = somebody(&product, "ada", "member").await;
+    let body = json!({ "action": "suspend", "ids": [id(&ada)], "reason": "x" });
+    let (_, ordered) = order(&product, body, &boss).await;
+    assert!(ordered["id"].is_string(), "{ordered}");
+    let gone = "DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM bulk_actions)";
+    assert_eq!(product.world.execute(gone).await, 1);
+    product.drain().await;
+    assert_eq!(status(&product, &ada).await, "suspended");
 }

@@ -74,6 +74,7 @@ async fn what_is_not_understood_ends_with_two_and_what_is_not_there_with_one() {
         &["deliveries", "list", "--state", "lost"],
         &["rates", "set", "twilio", "0"],
         &["rates", "set", "twilio", "NaN"],
+        &["rates", "set", "twillio", "10"],
     ] {
         let done = operate(&engine.world, args).await;
         assert_eq!(done.code, 2, "{args:?}: {} {}", done.said, done.wrong);
@@ -146,6 +147,8 @@ async fn jobs_are_found_by_state_kind_queue_error_age_and_the_beginning_of_their
     assert_eq!(found(&["--queue", "bulk"]).await, Vec::<Uuid>::new());
     assert!(found(&["--id", &text(done)[..20]]).await.contains(&done));
     assert_eq!(found(&["--id", &text(done)]).await, [done]);
+    assert_eq!(found(&["--kind", "job.noop", "--state", "completed"]).await, [done]);
+    assert_eq!(found(&["--since", "-9999-01-01T00:00:00Z"]).await.len(), 4);
     let now = engine.ctx.now() + Duration::from_secs(60);
     assert_eq!(found(&["--since", &now.to_rfc3339()]).await, Vec::<Uuid>::new());
     assert_eq!(found(&["--before", &now.to_rfc3339()]).await.len(), 4);
@@ -232,6 +235,7 @@ async fn a_job_is_asked_for_by_hand_and_a_wrong_one_is_refused_in_words() {
         (&["enqueue", "user.erase_account", "{}"], "user_id"),
         (&["enqueue", "user.erase_account", "{\"user_id\": 7}"], "user.erase_account"),
         (&["enqueue", "job.noop", "{"], "not JSON"),
+        (&["enqueue", "crm.sync_users", "{\"target\": \"hubspot\"}"], "crm retry"),
     ] {
         let done = operate(&engine.world, args).await;
         assert!(done.code == 1 && done.wrong.contains(word), "{args:?}: {}", done.wrong);

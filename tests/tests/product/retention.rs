@@ -116,6 +116,23 @@ async fn finished_jobs_go_by_whole_days_and_dead_letters_after_thirty() {
 }
 
 #[tokio::test]
+async fn a_table_in_use_is_waited_for_a_moment_and_then_later() {
+    let engine = Engine::new().await;
+    engine.advance(DAY * 3);
+    let mut reader = engine.world.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE finished_jobs IN ACCESS SHARE MODE").execute(&mut *reader).await.unwrap();
+    let id = engine.ask(&RetainJobs::default(), Terms::default()).await;
+    engine.drain().await;
+    let (state, attempts) = engine.look(id).await.expect("job");
+    assert_ne!((state.as_str(), attempts), ("completed", 1));
+    assert_eq!(attempts, 0, "no failed attempt: {state}");
+    reader.rollback().await.unwrap();
+    engine.advance(Duration::from_secs(60));
+    engine.drain().await;
+    assert_eq!(engine.state(id).await, "completed");
+}
+
+#[tokio::test]
 async fn deliveries_are_kept_ninety_days_and_audit_lines_a_year() {
     let product = Product::new().await;
     product.ask("+254712345678", "register").await;

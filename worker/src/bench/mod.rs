@@ -74,7 +74,7 @@ impl Kind {
 #[expect(clippy::print_stdout, reason = "the result is the output")]
 pub async fn run(config: Config, ask: Ask) -> anyhow::Result<()> {
     let ctx = Context::build(Config { pool: 40, ..config })?;
-    database::migrate(&ctx.db).await?;
+    database::migrate(&ctx.config).await?;
     let began = store::now(&ctx.db).await?;
     let waiting = store::count_live(&ctx.db, ask.kind.queue()).await?;
     anyhow::ensure!(

@@ -50,13 +50,14 @@ enum Command {
 
 #[derive(Args)]
 struct List {
-    /// queued, sending, accepted, delivered, failed, expired, unknown
+    /// queued, sending, accepted, delivered, failed, expired, unknown: of the last 24 hours, unless --since says
+    /// otherwise
     #[arg(long)]
     state: Option<State>,
-    /// otp_code, verify_email_link, welcome, ...
+    /// otp_code, verify_email_link, welcome, ...: of the last 24 hours, unless --since says otherwise
     #[arg(long)]
     kind: Option<String>,
-    /// sms, email, push
+    /// sms, email, push: of the last 24 hours, unless --since says otherwise
     #[arg(long)]
     channel: Option<String>,
     /// To this address or number: of the last 7 days, unless --since says otherwise

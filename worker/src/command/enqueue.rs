@@ -6,8 +6,9 @@ use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use keryu_common::config::Config;
+use keryu_common::crm::SyncUsers;
 use keryu_common::desk::job;
-use keryu_common::job::Terms;
+use keryu_common::job::{Job, Terms};
 use serde_json::Value;
 
 use super::jobs::detail;
@@ -50,6 +51,10 @@ impl Enqueue {
         let Some(kind) = registry.find(&self.kind) else {
             bail!("{} is not a kind; there are:\n  {}", self.kind, registry.names().join("\n  "));
         };
+        // two at once could tell an older state after a newer one
+        if kind.name == SyncUsers::KIND {
+            bail!("{} runs one at a time for each target: ask for it by `keryu-worker crm retry`", self.kind);
+        }
         let payload: Value = match serde_json::from_str(&self.arguments) {
             Ok(payload) => payload,
             Err(error) => bail!("the arguments are not JSON: {error}"),

@@ -24,7 +24,8 @@ pub struct Jobs {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List jobs, live and finished, newest first
+    /// List jobs, live and finished, newest first. By kind, queue or error, completed ones are those asked for in the
+    /// last hour, unless --since (or eight characters of an --id) says otherwise
     #[command(after_help = "Examples:
   keryu-worker jobs list --state discarded --since 2026-01-31T00:00:00Z
   keryu-worker jobs list --kind notify.deliver_message --error 401

@@ -22,7 +22,8 @@ pub struct Queues {
 
 #[derive(Subcommand)]
 enum Command {
-    /// How many jobs of each queue are in which state, how long the oldest due one waits, who works it
+    /// How many jobs of each queue are in which state (counted up to 100,000), how long the oldest due one waits, who
+    /// works it
     #[command(after_help = "Example:
   keryu-worker queues list --json")]
     List,
@@ -66,6 +67,11 @@ impl Queues {
     }
 }
 
+/// A count, where there is one.
+fn number(count: Option<i64>) -> String {
+    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
+}
+
 fn rows(states: &[QueueState]) -> String {
     let head = Table::new([
         "queue",
@@ -82,14 +88,14 @@ fn rows(states: &[QueueState]) -> String {
     let table = states.iter().fold(head, |table, state| {
         table.row([
             state.queue.clone(),
-            state.available.to_string(),
-            state.pushed.to_string(),
-            state.running.to_string(),
-            state.scheduled.to_string(),
-            state.retryable.to_string(),
-            state.discarded.to_string(),
+            number(state.available),
+            number(state.pushed),
+            number(state.running),
+            number(state.scheduled),
+            number(state.retryable),
+            number(state.discarded),
             state.oldest_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s")),
-            state.workers.to_string(),
+            number(state.workers),
             at(state.paused_at),
         ])
     });

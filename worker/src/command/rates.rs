@@ -30,7 +30,8 @@ enum Command {
   keryu-worker rates set twilio 10
   keryu-worker rates set smtp 0.5")]
     Set {
-        /// As `deliveries list` names it: twilio, http, smtp, fcm
+        /// As `deliveries list` and `crm show` name it
+        #[arg(value_parser = rate::PROVIDERS)]
         provider: String,
         /// Calls a second: 0.001 to 100000
         #[arg(value_parser = per_second)]

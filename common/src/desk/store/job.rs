@@ -55,6 +55,8 @@ pub struct JobRow {
 pub struct Wanted<'a> {
     /// The first id, inclusive.
     pub low: Uuid,
+    /// The first id of completed jobs, inclusive.
+    pub completed_low: Uuid,
     /// The last id, inclusive.
     pub high: Uuid,
     /// Of these queues.
@@ -119,18 +121,28 @@ pub async fn list_live(db: impl PgExecutor<'_>, wanted: &Wanted<'_>) -> Sql<Vec<
     .await
 }
 
-/// Completed and cancelled jobs, newest first.
+/// Completed and cancelled jobs, newest first; the few cancelled ones by an index of their own.
 pub async fn list_ended(db: impl PgExecutor<'_>, wanted: &Wanted<'_>) -> Sql<Vec<JobRow>> {
     sqlx::query_as!(
         JobRow,
-        r#"SELECT job_id, kind, version, queue, priority, state::text AS "state!", attempt,
-                  NULL::smallint AS max_attempts, payload, unique_key, NULL::text AS serial_key,
-                  NULL::timestamptz AS run_at, NULL::timestamptz AS expires_at, created_at, started_at,
+        r#"SELECT job_id AS "job_id!", kind AS "kind!", version AS "version!", queue AS "queue!",
+                  priority AS "priority!", state::text AS "state!", attempt AS "attempt!",
+                  NULL::smallint AS max_attempts, payload AS "payload!", unique_key, NULL::text AS serial_key,
+                  NULL::timestamptz AS run_at, NULL::timestamptz AS expires_at, created_at AS "created_at!", started_at,
                   finished_at AS "ended_at?", error, request_id, NULL::uuid AS lease_id
-           FROM finished_jobs
-           WHERE state::text = ANY($6::text[]) AND queue = ANY($3::text[]) AND job_id BETWEEN $1 AND $2
-             AND ($4::text IS NULL OR kind = $4) AND ($5::text IS NULL OR strpos(lower(error), lower($5)) > 0)
-           ORDER BY job_id DESC LIMIT $7"#,
+           FROM (
+               (SELECT * FROM finished_jobs
+                WHERE 'completed' = ANY($6::text[]) AND state = 'completed' AND queue = ANY($3::text[])
+                  AND job_id BETWEEN $8 AND $2 AND ($4::text IS NULL OR kind = $4)
+                  AND ($5::text IS NULL OR strpos(lower(error), lower($5)) > 0)
+                ORDER BY job_id DESC LIMIT $7)
+               UNION ALL
+               (SELECT * FROM finished_jobs
+                WHERE 'cancelled' = ANY($6) AND state = 'cancelled' AND queue = ANY($3)
+                  AND job_id BETWEEN $1 AND $2 AND ($4 IS NULL OR kind = $4)
+                  AND ($5 IS NULL OR strpos(lower(error), lower($5)) > 0)
+                ORDER BY job_id DESC LIMIT $7)
+           ) found ORDER BY job_id DESC LIMIT $7"#,
         wanted.low,
         wanted.high,
         wanted.queues,
@@ -138,6 +150,7 @@ pub async fn list_ended(db: impl PgExecutor<'_>, wanted: &Wanted<'_>) -> Sql<Vec
         wanted.error,
         wanted.states,
         wanted.limit,
+        wanted.completed_low,
     )
     .fetch_all(db)
     .await

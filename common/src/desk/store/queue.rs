@@ -6,39 +6,6 @@ use uuid::Uuid;
 
 use super::Sql;
 
-/// How many jobs of a queue are in a state.
-#[derive(Clone, Debug)]
-pub struct Depth {
-    /// Which queue.
-    pub queue: String,
-    /// Which state.
-    pub state: String,
-    /// So many.
-    pub jobs: i64,
-    /// Of them with Redis, or claimed.
-    pub pushed: i64,
-    /// Since when the oldest of them was due.
-    pub oldest_at: Option<DateTime<Utc>>,
-}
-
-/// Lets this transaction read a table whole: counting all jobs is faster so than by any index.
-pub async fn set_whole(tx: &mut PgConnection) -> Sql<()> {
-    sqlx::query!("SELECT set_config('enable_seqscan', 'on', true)").fetch_one(tx).await?;
-    Ok(())
-}
-
-/// The depths of all queues by state.
-pub async fn list_depths(tx: &mut PgConnection) -> Sql<Vec<Depth>> {
-    sqlx::query_as!(
-        Depth,
-        r#"SELECT queue, state::text AS "state!", count(*) AS "jobs!", count(*) FILTER (WHERE pushed) AS "pushed!",
-                  min(greatest(created_at, run_at)) FILTER (WHERE ready) AS oldest_at
-           FROM jobs GROUP BY queue, state"#,
-    )
-    .fetch_all(tx)
-    .await
-}
-
 /// How many jobs of a queue are due, and since when the oldest.
 pub async fn count_due(db: impl PgExecutor<'_>, queue: &str) -> Sql<(i64, Option<DateTime<Utc>>)> {
     let row = sqlx::query!(

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::Sql;
+use crate::desk::rate::Line;
 
 /// A rate.
 #[derive(Clone, Debug)]
@@ -49,7 +50,8 @@ pub async fn delete_rate(tx: &mut PgConnection, provider: &str) -> Sql<u64> {
 /// A provider whose calls are counted from now on.
 pub async fn insert_turns(tx: &mut PgConnection, provider: &str, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
-        "INSERT INTO provider_turns (provider, next_at, back_at) VALUES ($1, $2, $2) ON CONFLICT DO NOTHING",
+        "INSERT INTO provider_turns (provider, next_at, back_at, urgent_back_at) VALUES ($1, $2, $2, $2)
+         ON CONFLICT DO NOTHING",
         provider,
         now,
     )
@@ -58,30 +60,25 @@ pub async fn insert_turns(tx: &mut PgConnection, provider: &str, now: DateTime<U
     Ok(())
 }
 
-/// When the next call may be made, and when the next of those sent away comes back; locked.
-pub async fn lock_turns(
-    tx: &mut PgConnection,
-    provider: &str,
-) -> Sql<Option<(DateTime<Utc>, DateTime<Utc>)>> {
-    let row =
-        sqlx::query!("SELECT next_at, back_at FROM provider_turns WHERE provider = $1 FOR UPDATE", provider)
-            .fetch_optional(tx)
-            .await?;
-    Ok(row.map(|row| (row.next_at, row.back_at)))
+/// When the next call may be made, and when the next of those sent away come back; locked.
+pub async fn lock_turns(tx: &mut PgConnection, provider: &str) -> Sql<Option<Line>> {
+    sqlx::query_as!(
+        Line,
+        "SELECT next_at, back_at, urgent_back_at FROM provider_turns WHERE provider = $1 FOR UPDATE",
+        provider,
+    )
+    .fetch_optional(tx)
+    .await
 }
 
 /// Notes the turns given.
-pub async fn set_turns(
-    tx: &mut PgConnection,
-    provider: &str,
-    next_at: DateTime<Utc>,
-    back_at: DateTime<Utc>,
-) -> Sql<()> {
+pub async fn set_turns(tx: &mut PgConnection, provider: &str, line: Line) -> Sql<()> {
     sqlx::query!(
-        "UPDATE provider_turns SET next_at = $2, back_at = $3 WHERE provider = $1",
+        "UPDATE provider_turns SET next_at = $2, back_at = $3, urgent_back_at = $4 WHERE provider = $1",
         provider,
-        next_at,
-        back_at,
+        line.next_at,
+        line.back_at,
+        line.urgent_back_at,
     )
     .execute(tx)
     .await?;

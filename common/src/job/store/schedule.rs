@@ -62,6 +62,20 @@ pub async fn list_schedules(tx: impl PgExecutor<'_>) -> Sql<Vec<Schedule>> {
         .await
 }
 
+/// Locks a schedule that is on and as it was read, against changes of it and other schedulers. False: it is not.
+pub async fn lock_schedule(tx: &mut PgConnection, read: &Schedule) -> Sql<bool> {
+    let found = sqlx::query_scalar!(
+        "SELECT schedule FROM schedules
+         WHERE schedule = $1 AND enabled AND expression = $2 AND catch_up = $3 AND ticked_at = $4
+         FOR NO KEY UPDATE",
+        read.schedule,
+        read.expression,
+        read.catch_up,
+        read.ticked_at,
+    );
+    Ok(found.fetch_optional(tx).await?.is_some())
+}
+
 /// A tick and its job, or nothing if the tick has its row.
 pub async fn insert_tick(tx: &mut PgConnection, name: &str, at: DateTime<Utc>, job: &NewJob) -> Sql<u64> {
     let done = sqlx::query!(

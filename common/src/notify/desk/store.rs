@@ -34,6 +34,15 @@ pub struct Wanted<'a> {
     pub limit: i64,
 }
 
+/// For the rest of a transaction each plan is made for what is asked for: which index serves a list depends on
+/// which of its filters are there.
+pub async fn plan_anew(tx: &mut PgConnection) -> Sql<()> {
+    sqlx::query!("SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS anew")
+        .fetch_one(tx)
+        .await?;
+    Ok(())
+}
+
 /// Deliveries before a place in the order, newest first.
 pub async fn list(db: impl PgExecutor<'_>, wanted: &Wanted<'_>) -> Sql<Vec<Row>> {
     sqlx::query_as!(
@@ -122,17 +131,18 @@ pub async fn set_at_once(tx: &mut PgConnection, job_id: Uuid, now: DateTime<Utc>
     Ok(())
 }
 
-/// By which way a delivery goes.
+/// By which way a delivery goes, and of which kind it is.
 pub async fn find_channel(
     db: impl PgExecutor<'_>,
     delivery_id: Uuid,
     created_at: DateTime<Utc>,
-) -> Sql<Option<String>> {
-    sqlx::query_scalar!(
-        "SELECT channel FROM deliveries WHERE delivery_id = $1 AND created_at = $2",
+) -> Sql<Option<(String, String)>> {
+    let row = sqlx::query!(
+        "SELECT channel, kind FROM deliveries WHERE delivery_id = $1 AND created_at = $2",
         delivery_id,
         created_at,
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    Ok(row.map(|row| (row.channel, row.kind)))
 }

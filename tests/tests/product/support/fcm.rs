@@ -236,7 +236,7 @@ async fn send(
     let now = fcm.now();
     let mut tape = fcm.tape.lock().expect("tape");
     let bearer = request.header("authorization").and_then(|field| field.strip_prefix("Bearer "));
-    if !bearer.is_some_and(|token| tape.tokens.get(token).is_some_and(|end| *end > now)) {
+    if bearer.and_then(|token| tape.tokens.get(token)).is_none_or(|end| *end <= now) {
         return answer(401, &json!({ "error": { "code": 401, "status": "UNAUTHENTICATED", "message": "" } }));
     }
     if project != PROJECT || verb != "messages:send" {
