@@ -148,7 +148,7 @@ async fn jobs_are_found_by_state_kind_queue_error_age_and_the_beginning_of_their
     assert!(found(&["--id", &text(done)[..20]]).await.contains(&done));
     assert_eq!(found(&["--id", &text(done)]).await, [done]);
     assert_eq!(found(&["--kind", "job.noop", "--state", "completed"]).await, [done]);
-    assert_eq!(found(&["--since", "-9999-01-01T00:00:00Z"]).await.len(), 4);
+    assert_eq!(found(&["--since=-9999-01-01T00:00:00Z"]).await.len(), 4);
     let now = engine.ctx.now() + Duration::from_secs(60);
     assert_eq!(found(&["--since", &now.to_rfc3339()]).await, Vec::<Uuid>::new());
     assert_eq!(found(&["--before", &now.to_rfc3339()]).await.len(), 4);
