@@ -106,7 +106,8 @@ async fn an_erasure_that_is_refused_is_tried_for_good_and_holds_nobody_up() {
         "never set aside"
     );
     settle(&product).await;
-    assert_eq!((hubspot.tape().erased.len(), product.world.count(OPEN).await), (1, 0));
+    let erased = hubspot.tape().erased.len();
+    assert_eq!((erased, product.world.count(OPEN).await), (1, 0));
 }
 
 #[tokio::test]
