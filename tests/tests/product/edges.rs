@@ -139,7 +139,8 @@ impl Api {
 
     async fn too_large(&self, path: &str, operation: &Operation) {
         if operation.body.is_some() {
-            problem(self.give(path, operation, "application/json", vec![b'['; 200_000]).await, 413, path)
+            // more than any body may have
+            problem(self.give(path, operation, "application/json", vec![b'['; 600_000]).await, 413, path)
                 .await;
         }
     }

@@ -78,4 +78,5 @@ mod traces;
 mod users;
 mod verification;
 mod webhooks;
+mod whole_registry;
 mod wire;
