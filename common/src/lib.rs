@@ -35,6 +35,7 @@ pub mod seal;
 pub mod secret;
 pub mod seed;
 pub mod session;
+pub mod sheet;
 pub mod telemetry;
 pub mod user;
 

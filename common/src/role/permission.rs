@@ -20,6 +20,8 @@ pub enum Permission {
     UsersVerify,
     /// Write to many people at once.
     UsersMessage,
+    /// Take many people's records out as a file.
+    UsersExport,
     /// See people's sessions.
     SessionsRead,
     /// End people's sessions.
@@ -40,6 +42,16 @@ pub enum Permission {
     IpBlocksWrite,
     /// Search the audit log.
     AuditRead,
+    /// See people's documents.
+    KycRead,
+    /// Approve and reject documents.
+    KycReview,
+    /// Post to wallets.
+    WalletWrite,
+    /// See departments, programmes, class groups and who belongs to them.
+    SchoolRead,
+    /// Change departments, programmes, class groups and who belongs to them.
+    SchoolWrite,
     /// See jobs, queues and schedules.
     JobsRead,
     /// Retry and cancel jobs, pause queues, run and switch schedules.
@@ -54,7 +66,7 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::UsersRead,
         Self::UsersWrite,
         Self::UsersStatus,
@@ -62,6 +74,7 @@ impl Permission {
         Self::UsersRole,
         Self::UsersVerify,
         Self::UsersMessage,
+        Self::UsersExport,
         Self::SessionsRead,
         Self::SessionsEnd,
         Self::FactorsReset,
@@ -72,6 +85,11 @@ impl Permission {
         Self::IpBlocksRead,
         Self::IpBlocksWrite,
         Self::AuditRead,
+        Self::KycRead,
+        Self::KycReview,
+        Self::WalletWrite,
+        Self::SchoolRead,
+        Self::SchoolWrite,
         Self::JobsRead,
         Self::JobsWrite,
         Self::DeliveriesRead,
@@ -89,6 +107,7 @@ impl Permission {
             Self::UsersRole => "users.role",
             Self::UsersVerify => "users.verify",
             Self::UsersMessage => "users.message",
+            Self::UsersExport => "users.export",
             Self::SessionsRead => "sessions.read",
             Self::SessionsEnd => "sessions.end",
             Self::FactorsReset => "factors.reset",
@@ -99,6 +118,11 @@ impl Permission {
             Self::IpBlocksRead => "ip_blocks.read",
             Self::IpBlocksWrite => "ip_blocks.write",
             Self::AuditRead => "audit.read",
+            Self::KycRead => "kyc.read",
+            Self::KycReview => "kyc.review",
+            Self::WalletWrite => "wallet.write",
+            Self::SchoolRead => "school.read",
+            Self::SchoolWrite => "school.write",
             Self::JobsRead => "jobs.read",
             Self::JobsWrite => "jobs.write",
             Self::DeliveriesRead => "deliveries.read",
