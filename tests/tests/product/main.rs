@@ -22,6 +22,7 @@ mod codes;
 mod commands;
 mod crm;
 mod crm_trouble;
+mod crm_worker;
 mod devices;
 mod edges;
 mod engine;
