@@ -75,6 +75,7 @@ mod timing;
 mod tokens;
 mod totp;
 mod traces;
+mod uploads;
 mod users;
 mod verification;
 mod webhooks;
