@@ -15,6 +15,7 @@ pub mod kinds;
 pub mod mailserver;
 pub mod operator;
 pub mod own;
+pub mod paper;
 pub mod process;
 pub mod product;
 pub mod totp;
