@@ -7,7 +7,8 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, user,
+    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session,
+    upload, user,
 };
 
 use crate::edge::problem;
@@ -33,7 +34,10 @@ pub fn codes() -> Vec<Code> {
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
+        .chain(upload::CODES)
         .chain(ip_block::CODES)
+        .chain(kyc::CODES)
+        .chain(consent::CODES)
         .chain(notify::CODES)
         .chain(desk::CODES)
         .chain(factor::CODES)
@@ -90,6 +94,8 @@ a header field), `code`, `detail`.
 | `password.too_short`, `password.too_long`, `password.characters`, `password.common`, `password.breached` | no password that is taken |
 | `network.format` | neither an address nor a network |
 | `ip_block.until` | the moment has passed |
+| `kyc.document_type`, `kyc.number`, `kyc.back` | no kind of document that is taken; not a number of this kind; the back of a document of two sides is missing |
+| `kyc.url`, `kyc.file` | not the URL of a file of ours; no unused file of one's own |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";

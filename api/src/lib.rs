@@ -6,6 +6,7 @@ pub mod api_key;
 pub mod auth;
 pub mod bulk;
 pub mod catalogue;
+pub mod consent;
 pub mod delivery;
 pub mod delivery_desk;
 pub mod dev;
@@ -15,6 +16,8 @@ pub mod edge;
 pub mod factor;
 pub mod ip_block;
 pub mod job;
+pub mod kyc;
+pub mod kyc_desk;
 pub mod notification;
 pub mod operation;
 pub mod passkey;
@@ -52,7 +55,7 @@ fn operations() -> impl OpenApi {
         (verification::Verification, verification::ByHand),
         (user::Users, report::Reports),
         (staff::Staff, bulk::Bulk),
-        ip_block::IpBlocks,
+        (ip_block::IpBlocks, kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
         (
             (delivery::Deliveries, notification::Notifications),
             delivery_desk::DeliveryDesk,
@@ -83,6 +86,9 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,
+        kyc::NOTES,
+        kyc_desk::NOTES,
+        consent::NOTES,
         delivery::NOTES,
         notification::NOTES,
         job::NOTES,

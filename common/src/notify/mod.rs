@@ -109,6 +109,14 @@ pub enum Message {
     InactivityWarning,
     /// The profile lacks something.
     ProfileCompletionReminder,
+    /// No document that proves who the person is has been handed in, or the last was rejected.
+    KycReminder,
+    /// A document was approved.
+    KycApproved,
+    /// A document was rejected, with the reason.
+    KycRejected,
+    /// A document that was approved has run out.
+    KycExpired,
     /// A report that was asked for can be read.
     ReportReady,
     /// Words of the staff's own ([`Facts::said`]).
@@ -117,7 +125,7 @@ pub enum Message {
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -133,6 +141,10 @@ impl Message {
         Self::AccountDeletionScheduled,
         Self::InactivityWarning,
         Self::ProfileCompletionReminder,
+        Self::KycReminder,
+        Self::KycApproved,
+        Self::KycRejected,
+        Self::KycExpired,
         Self::ReportReady,
         Self::StaffMessage,
     ];
@@ -155,6 +167,10 @@ impl Message {
             Self::AccountDeletionScheduled => "account_deletion_scheduled",
             Self::InactivityWarning => "inactivity_warning",
             Self::ProfileCompletionReminder => "profile_completion_reminder",
+            Self::KycReminder => "kyc_reminder",
+            Self::KycApproved => "kyc_approved",
+            Self::KycRejected => "kyc_rejected",
+            Self::KycExpired => "kyc_expired",
             Self::ReportReady => "report_ready",
             Self::StaffMessage => "staff_message",
         }
@@ -169,7 +185,11 @@ impl Message {
     pub fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::Welcome | Self::ProfileCompletionReminder | Self::ReportReady | Self::StaffMessage
+            Self::Welcome
+                | Self::ProfileCompletionReminder
+                | Self::KycReminder
+                | Self::ReportReady
+                | Self::StaffMessage
         )
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Changed {
 }
 
 /// A line about what somebody signed in does to an account.
-pub(super) fn line<'a>(
+pub(crate) fn line<'a>(
     client: &'a Client,
     person: &Person,
     user_id: Uuid,

@@ -1,6 +1,6 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
-mod audit;
+pub(crate) mod audit;
 pub mod completeness;
 mod config;
 mod create;
@@ -212,6 +212,8 @@ pub struct Account {
     pub email_verified: bool,
     /// Whether the phone number is proved.
     pub phone_verified: bool,
+    /// How far the check of their documents is.
+    pub kyc_status: String,
     /// When they joined.
     pub created_at: DateTime<Utc>,
 }
