@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod api_key;
+pub mod audit;
 pub mod auth;
 pub mod bulk;
 pub mod catalogue;
@@ -61,7 +62,7 @@ fn operations() -> impl OpenApi {
             schedule::Schedules,
         ),
         webhook::Webhooks,
-        role::Roles,
+        (role::Roles, (audit::Audit, audit::OwnAudit)),
         api_key::ApiKeys,
     )
 }
@@ -91,6 +92,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
+        audit::NOTES,
         api_key::NOTES,
     ]
     .into_iter()

@@ -67,6 +67,7 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("deliveries", "recipient", Way::Deleted),
     ("audit", "actor", Way::Pseudonym),
     ("audit", "entity_id", Way::Pseudonym),
+    ("audit", "owner", Way::Pseudonym),
     ("audit", "ip_address", Way::Blanked),
     ("audit", "user_agent", Way::Blanked),
     ("api_keys", "created_by", Way::Pseudonym),

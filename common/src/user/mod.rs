@@ -1,6 +1,6 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
-mod audit;
+pub(crate) mod audit;
 pub mod completeness;
 mod config;
 mod create;

@@ -13,6 +13,7 @@ mod support;
 mod activity;
 mod admin_jobs;
 mod api_keys;
+mod audit;
 mod blocks;
 mod budgets;
 mod bulk;
