@@ -13,6 +13,7 @@ pub mod dev;
 pub mod device;
 pub mod document;
 pub mod edge;
+pub mod export;
 pub mod factor;
 pub mod ip_block;
 pub mod job;
@@ -51,7 +52,7 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        (user::Users, report::Reports),
+        (user::Users, (report::Reports, export::Exports)),
         (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
         (
@@ -81,6 +82,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         report::NOTES,
+        export::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,

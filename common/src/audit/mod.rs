@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 pub use entry::Entry;
 pub use export::{Export, Format, export};
+pub(crate) use own::lines;
 pub use own::{By, Own, OwnPage, list_own};
 pub use search::{Filter, Page, STEP, search};
 

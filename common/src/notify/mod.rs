@@ -111,13 +111,15 @@ pub enum Message {
     ProfileCompletionReminder,
     /// A report that was asked for can be read.
     ReportReady,
+    /// Everything about the person, which was asked for, can be downloaded.
+    ExportReady,
     /// Words of the staff's own ([`Facts::said`]).
     StaffMessage,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -134,6 +136,7 @@ impl Message {
         Self::InactivityWarning,
         Self::ProfileCompletionReminder,
         Self::ReportReady,
+        Self::ExportReady,
         Self::StaffMessage,
     ];
 
@@ -156,6 +159,7 @@ impl Message {
             Self::InactivityWarning => "inactivity_warning",
             Self::ProfileCompletionReminder => "profile_completion_reminder",
             Self::ReportReady => "report_ready",
+            Self::ExportReady => "export_ready",
             Self::StaffMessage => "staff_message",
         }
     }

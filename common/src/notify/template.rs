@@ -67,7 +67,7 @@ const CODES: [(&str, &str); 24] = built_in![
     "verify_email_link" / "fr",
 ];
 
-const NOTICES: [(&str, &str); 168] = built_in![
+const NOTICES: [(&str, &str); 180] = built_in![
     notices
     "welcome" / "en",
     "welcome" / "fr",
@@ -95,6 +95,8 @@ const NOTICES: [(&str, &str); 168] = built_in![
     "profile_completion_reminder" / "fr",
     "report_ready" / "en",
     "report_ready" / "fr",
+    "export_ready" / "en",
+    "export_ready" / "fr",
     "staff_message" / "en",
     "staff_message" / "fr",
 ];

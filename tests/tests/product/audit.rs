@@ -336,6 +336,8 @@ const NOT_A_PERSONS: &[(&str, &str)] = &[
     ("verify_email_link", "opened by its recipient, nobody is signed in"),
     ("report_show", "its owner's alone"),
     ("report_download", "its owner's alone"),
+    ("export_show", "its owner's alone"),
+    ("export_download", "its owner's alone"),
     ("bulk_show", "progress of an action; it holds ids, no record of a person"),
     ("job_show", "a job; it holds ids, no record of a person"),
 ];

@@ -23,6 +23,7 @@ mod codes;
 mod commands;
 mod crm;
 mod crm_trouble;
+mod data_rights;
 mod devices;
 mod edges;
 mod engine;
