@@ -7,8 +7,7 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session,
-    upload, user,
+    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session, upload, user, export,
 };
 
 use crate::edge::problem;
@@ -34,6 +33,7 @@ pub fn codes() -> Vec<Code> {
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
+        .chain(export::CODES)
         .chain(upload::CODES)
         .chain(ip_block::CODES)
         .chain(kyc::CODES)

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod api_key;
+pub mod audit;
 pub mod auth;
 pub mod bulk;
 pub mod catalogue;
@@ -13,6 +14,7 @@ pub mod dev;
 pub mod device;
 pub mod document;
 pub mod edge;
+pub mod export;
 pub mod factor;
 pub mod ip_block;
 pub mod job;
@@ -53,7 +55,7 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        (user::Users, report::Reports),
+        (user::Users, (report::Reports, export::Exports)),
         (staff::Staff, bulk::Bulk),
         (ip_block::IpBlocks, kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
         (
@@ -64,7 +66,7 @@ fn operations() -> impl OpenApi {
             schedule::Schedules,
         ),
         webhook::Webhooks,
-        role::Roles,
+        (role::Roles, (audit::Audit, audit::OwnAudit)),
         api_key::ApiKeys,
     )
 }
@@ -83,6 +85,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         report::NOTES,
+        export::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,
@@ -97,6 +100,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
+        audit::NOTES,
         api_key::NOTES,
     ]
     .into_iter()

@@ -19,6 +19,7 @@ pub mod database;
 pub mod desk;
 pub mod device;
 pub mod error;
+pub mod export;
 pub mod factor;
 pub mod id;
 pub mod idempotency;

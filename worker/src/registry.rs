@@ -13,7 +13,7 @@ use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
 use keryu_common::{
-    Context, activity, bulk, crm, job, kyc, notify, reminder, report, retention, session, upload,
+    Context, activity, bulk, crm, job, kyc, notify, reminder, report, retention, session, upload, export,
 };
 
 /// All kinds this build runs.
@@ -45,6 +45,7 @@ pub fn registry() -> Registry {
     all.scheduled::<kyc::ExpireDocuments>("expire_kyc", "0 10 9 * * *", CatchUp::One).spread(minutes(5));
     all.job::<bulk::RunAction>();
     all.job::<report::BuildReport>();
+    all.job::<export::BuildExport>();
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)

@@ -119,13 +119,15 @@ pub enum Message {
     KycExpired,
     /// A report that was asked for can be read.
     ReportReady,
+    /// Everything about the person, which was asked for, can be downloaded.
+    ExportReady,
     /// Words of the staff's own ([`Facts::said`]).
     StaffMessage,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -146,6 +148,7 @@ impl Message {
         Self::KycRejected,
         Self::KycExpired,
         Self::ReportReady,
+        Self::ExportReady,
         Self::StaffMessage,
     ];
 
@@ -172,6 +175,7 @@ impl Message {
             Self::KycRejected => "kyc_rejected",
             Self::KycExpired => "kyc_expired",
             Self::ReportReady => "report_ready",
+            Self::ExportReady => "export_ready",
             Self::StaffMessage => "staff_message",
         }
     }

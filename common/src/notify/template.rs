@@ -67,7 +67,7 @@ const CODES: [(&str, &str); 24] = built_in![
     "verify_email_link" / "fr",
 ];
 
-const NOTICES: [(&str, &str); 216] = built_in![
+const NOTICES: [(&str, &str); 228] = built_in![
     notices
     "welcome" / "en",
     "welcome" / "fr",
@@ -103,6 +103,8 @@ const NOTICES: [(&str, &str); 216] = built_in![
     "kyc_expired" / "fr",
     "report_ready" / "en",
     "report_ready" / "fr",
+    "export_ready" / "en",
+    "export_ready" / "fr",
     "staff_message" / "en",
     "staff_message" / "fr",
 ];

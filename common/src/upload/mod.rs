@@ -291,3 +291,23 @@ async fn find(
 fn lost(upload_id: Uuid) -> Error {
     Error::internal(format!("the object of upload {upload_id} is not in the store"))
 }
+
+/// The files that somebody keeps, but for exports, oldest first.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list(ctx: &Context, owner: Uuid) -> Result<Vec<Upload>> {
+    let rows = store::list(&ctx.db, owner).await?;
+    Ok(rows.into_iter().filter_map(|row| Upload::of(owner, row)).collect())
+}
+
+impl Upload {
+    /// None: another build's purpose.
+    fn of(user_id: Uuid, row: store::Listed) -> Option<Self> {
+        let purpose =
+            [Purpose::Picture, Purpose::KycDocument].into_iter().find(|one| one.name() == row.purpose)?;
+        let store::Listed { upload_id, content_type, size, created_at, .. } = row;
+        let size = u64::try_from(size).unwrap_or_default();
+        Some(Self { upload_id, user_id, purpose, content_type, size, created_at })
+    }
+}

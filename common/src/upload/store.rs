@@ -209,3 +209,25 @@ pub async fn find(
     .fetch_optional(db)
     .await
 }
+
+/// A row in a list.
+pub struct Listed {
+    pub upload_id: Uuid,
+    pub purpose: String,
+    pub content_type: String,
+    pub size: i64,
+    pub created_at: DateTime<Utc>,
+}
+
+/// What somebody keeps, but for exports.
+pub async fn list(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Vec<Listed>> {
+    sqlx::query_as!(
+        Listed,
+        "SELECT upload_id, purpose, content_type, size, created_at FROM uploads
+         WHERE user_id = $1 AND purpose <> 'export' AND stored_at IS NOT NULL AND released_at IS NULL
+         ORDER BY upload_id",
+        user_id,
+    )
+    .fetch_all(db)
+    .await
+}

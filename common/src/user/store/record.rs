@@ -251,3 +251,16 @@ pub async fn estimate(db: impl PgExecutor<'_>, status: Option<Status>) -> Sql<i6
 pub async fn find_key(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Vec<u8>> {
     sqlx::query_scalar!("SELECT sealed FROM user_keys WHERE user_id = $1", user_id).fetch_one(db).await
 }
+
+/// A person's key, sealed.
+pub struct KeyRow {
+    pub user_id: Uuid,
+    pub sealed: Vec<u8>,
+}
+
+/// The keys that seal what audit lines say of these people.
+pub async fn list_keys(db: impl PgExecutor<'_>, people: &[Uuid]) -> Sql<Vec<KeyRow>> {
+    sqlx::query_as!(KeyRow, "SELECT user_id, sealed FROM user_keys WHERE user_id = ANY($1)", people)
+        .fetch_all(db)
+        .await
+}

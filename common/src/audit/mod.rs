@@ -1,11 +1,26 @@
 //! Who did what: one line per change or decision, in its transaction. Never a secret, and before
 //! sign-in never an identifier (a keyed hash stands for it).
+//!
+//! Lines are written here; `search` finds them for staff, `export` takes them out as a file, `own` shows a
+//! person theirs. What all three share of a line is in `entry`.
+
+mod entry;
+mod export;
+mod own;
+mod search;
+mod store;
 
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
+
+pub use entry::Entry;
+pub use export::{Export, Format, export};
+pub(crate) use own::lines;
+pub use own::{By, Own, OwnPage, list_own};
+pub use search::{Filter, Page, STEP, search};
 
 /// Who calls, as the edge saw it.
 #[derive(Clone, Debug)]
@@ -87,27 +102,20 @@ pub async fn note_change(
     line: Line<'_>,
     values: Values,
 ) -> Result<(), sqlx::Error> {
-    let some = |value: Value| if value.is_null() { None } else { Some(value) };
-    sqlx::query!(
-        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, session_id, details,
-                            old_values, new_values, sealed, ip_address, user_agent, request_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-        crate::id::ordered(line.at),
-        line.at,
-        line.action,
-        line.entity_type,
-        line.entity_id,
-        line.actor,
-        line.session_id,
-        line.details,
-        some(values.old),
-        some(values.new),
-        values.sealed,
-        line.client.ip.to_string(),
-        line.client.user_agent,
-        line.client.request_id,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
+    store::insert(tx, line, values, None).await
+}
+
+/// Writes a line about something of `owner`'s, whose key seals what is sealed in it.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_of(
+    tx: &mut sqlx::PgConnection,
+    line: Line<'_>,
+    values: Values,
+    owner: Uuid,
+) -> Result<(), sqlx::Error> {
+    // a line about the person names them already
+    let other = line.entity_type != "user" || line.entity_id != owner.to_string();
+    store::insert(tx, line, values, Some(owner).filter(|_| other)).await
 }
