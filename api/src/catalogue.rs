@@ -7,7 +7,7 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, user,
+    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, school, session, user,
 };
 
 use crate::edge::problem;
@@ -30,6 +30,7 @@ pub fn codes() -> Vec<Code> {
         .chain(session::CODES)
         .chain(api_key::CODES)
         .chain(role::CODES)
+        .chain(school::CODES)
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
@@ -90,6 +91,8 @@ a header field), `code`, `detail`.
 | `password.too_short`, `password.too_long`, `password.characters`, `password.common`, `password.breached` | no password that is taken |
 | `network.format` | neither an address nor a network |
 | `ip_block.until` | the moment has passed |
+| `reference.unknown` | there is nothing with this id |
+| `class_group.other_programme` | the class group belongs to another programme |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";

@@ -14,18 +14,31 @@ use crate::seal;
 use crate::session::Person;
 
 /// Fields that identify a person.
-const IDENTIFYING: [&str; 8] =
-    ["username", "email", "phone_number", "first_name", "last_name", "national_id", "address", "gender"];
+const IDENTIFYING: [&str; 13] = [
+    "username",
+    "email",
+    "phone_number",
+    "first_name",
+    "last_name",
+    "national_id",
+    "address",
+    "gender",
+    "admission_number",
+    "staff_number",
+    "qualifications",
+    "specialisation",
+    "office",
+];
 
 /// A record before and after.
 #[derive(Debug)]
-pub(super) struct Changed {
+pub(crate) struct Changed {
     pub old: Value,
     pub new: Value,
 }
 
 /// A line about what somebody signed in does to an account.
-pub(super) fn line<'a>(
+pub(crate) fn line<'a>(
     client: &'a Client,
     person: &Person,
     user_id: Uuid,
@@ -46,7 +59,7 @@ pub(super) fn line<'a>(
 }
 
 /// Writes a line with what changed: only the fields that did, what identifies the person sealed.
-pub(super) async fn note_change(
+pub(crate) async fn note_change(
     tx: &mut PgConnection,
     ctx: &Context,
     line: Line<'_>,

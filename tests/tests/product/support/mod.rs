@@ -16,6 +16,7 @@ pub mod operator;
 pub mod own;
 pub mod process;
 pub mod product;
+pub mod school;
 pub mod totp;
 pub mod twilio;
 pub mod world;
