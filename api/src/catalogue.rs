@@ -7,7 +7,7 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session, upload, user, export,
+    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session, upload, user, export, school,
 };
 
 use crate::edge::problem;
@@ -30,6 +30,7 @@ pub fn codes() -> Vec<Code> {
         .chain(session::CODES)
         .chain(api_key::CODES)
         .chain(role::CODES)
+        .chain(school::CODES)
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
@@ -96,6 +97,8 @@ a header field), `code`, `detail`.
 | `ip_block.until` | the moment has passed |
 | `kyc.document_type`, `kyc.number`, `kyc.back` | no kind of document that is taken; not a number of this kind; the back of a document of two sides is missing |
 | `kyc.url`, `kyc.file` | not the URL of a file of ours; no unused file of one's own |
+| `reference.unknown` | there is nothing with this id |
+| `class_group.other_programme` | the class group belongs to another programme |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod api_key;
 pub mod audit;
+pub mod assignment;
 pub mod auth;
 pub mod bulk;
 pub mod catalogue;
@@ -28,7 +29,9 @@ pub mod queue;
 pub mod register;
 pub mod report;
 pub mod role;
+pub mod role_profile;
 pub mod schedule;
+pub mod school;
 pub mod session;
 pub mod staff;
 pub mod user;
@@ -67,6 +70,15 @@ fn operations() -> impl OpenApi {
         ),
         webhook::Webhooks,
         (role::Roles, (audit::Audit, audit::OwnAudit)),
+        (
+            role::Roles,
+            (
+                school::department::Departments,
+                school::programme::Programmes,
+                school::class_group::ClassGroups,
+            ),
+            (role_profile::RoleProfiles, assignment::Assignments),
+        ),
         api_key::ApiKeys,
     )
 }
@@ -100,7 +112,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
-        audit::NOTES,
+        audit::NOTES, school::department::NOTES, school::programme::NOTES, school::class_group::NOTES, role_profile::NOTES, assignment::NOTES,
         api_key::NOTES,
     ]
     .into_iter()

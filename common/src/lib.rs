@@ -34,6 +34,7 @@ pub mod reminder;
 pub mod report;
 pub mod retention;
 pub mod role;
+pub mod school;
 pub mod seal;
 pub mod secret;
 pub mod seed;

@@ -16,8 +16,21 @@ use crate::seal;
 use crate::session::Person;
 
 /// Fields that identify a person.
-const IDENTIFYING: [&str; 8] =
-    ["username", "email", "phone_number", "first_name", "last_name", "national_id", "address", "gender"];
+const IDENTIFYING: [&str; 13] = [
+    "username",
+    "email",
+    "phone_number",
+    "first_name",
+    "last_name",
+    "national_id",
+    "address",
+    "gender",
+    "admission_number",
+    "staff_number",
+    "qualifications",
+    "specialisation",
+    "office",
+];
 
 /// A record before and after.
 #[derive(Debug)]

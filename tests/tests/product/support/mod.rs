@@ -18,6 +18,7 @@ pub mod own;
 pub mod paper;
 pub mod process;
 pub mod product;
+pub mod school;
 pub mod totp;
 pub mod twilio;
 pub mod world;

@@ -1,10 +1,13 @@
 //! The SQL of seeding: whole batches in one statement each.
 
+mod school;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::person::SeedPerson;
+pub use school::*;
 
 type Sql<T> = Result<T, sqlx::Error>;
 
@@ -102,6 +105,11 @@ pub async fn insert_passwords(
 
 /// Tells the planner what is there now.
 pub async fn set_statistics(db: &mut PgConnection) -> Sql<()> {
-    sqlx::query!("ANALYZE users, user_keys, profiles, passwords, sessions").execute(db).await?;
+    sqlx::query!(
+        "ANALYZE users, user_keys, profiles, passwords, sessions, departments, programmes, class_groups,
+                 trainee_profiles, trainer_profiles, hod_profiles, dp_academics_profiles, assignments"
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
