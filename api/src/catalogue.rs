@@ -7,7 +7,8 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, user,
+    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, usage, user,
+    wallet,
 };
 
 use crate::edge::problem;
@@ -33,6 +34,8 @@ pub fn codes() -> Vec<Code> {
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
+        .chain(wallet::CODES)
+        .chain(usage::CODES)
         .chain(ip_block::CODES)
         .chain(notify::CODES)
         .chain(desk::CODES)
@@ -91,6 +94,8 @@ a header field), `code`, `detail`.
 | `network.format` | neither an address nor a network |
 | `ip_block.until` | the moment has passed |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
+| `user.unknown` | nobody has this id |
+| `usage.event_conflict` | the id is that of an event with other content |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";
 

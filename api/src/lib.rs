@@ -26,8 +26,10 @@ pub mod role;
 pub mod schedule;
 pub mod session;
 pub mod staff;
+pub mod usage;
 pub mod user;
 pub mod verification;
+pub mod wallet;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -50,7 +52,7 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        (user::Users, report::Reports),
+        (user::Users, report::Reports, wallet::Wallets, (usage::Usage, usage::Intake)),
         (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
         (
@@ -80,6 +82,8 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         report::NOTES,
+        wallet::NOTES,
+        usage::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,

@@ -111,3 +111,30 @@ pub async fn note_change(
     .await?;
     Ok(())
 }
+
+/// Writes a line of what the product did by itself, with the caller's transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_own(
+    tx: &mut sqlx::PgConnection,
+    action: &str,
+    entity_type: &str,
+    entity_id: Uuid,
+    details: Value,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        crate::id::ordered(at),
+        at,
+        action,
+        entity_type,
+        entity_id.to_string(),
+        details,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

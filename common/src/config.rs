@@ -175,6 +175,8 @@ pub struct Config {
     pub crm: crate::crm::Config,
     /// Retention of jobs.
     pub job: crate::job::Config,
+    /// Wallets.
+    pub wallet: crate::wallet::Config,
 }
 
 impl Config {
@@ -214,6 +216,7 @@ impl Config {
             notify: crate::notify::Config::read(source, stage),
             crm: crate::crm::Config::read(source),
             job: crate::job::Config::read(source),
+            wallet: crate::wallet::Config::read(source),
         };
         if source.faults.is_empty() { Ok(config) } else { Err(Faults(std::mem::take(&mut source.faults))) }
     }

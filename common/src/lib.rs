@@ -37,7 +37,9 @@ pub mod seed;
 pub mod session;
 pub mod sheet;
 pub mod telemetry;
+pub mod usage;
 pub mod user;
+pub mod wallet;
 
 pub use context::Context;
 pub use error::{Error, Fault, Refusal, Result};

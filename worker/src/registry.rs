@@ -12,7 +12,7 @@ use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
-use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session};
+use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session, wallet};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
@@ -39,6 +39,10 @@ pub fn registry() -> Registry {
     all.job::<reminder::RemindProfiles>();
     all.job::<bulk::RunAction>();
     all.job::<report::BuildReport>();
+    all.scheduled::<report::RequestMonthly>("monthly_reports", "0 0 5 1 * *", CatchUp::One)
+        .spread(minutes(5));
+    all.job::<wallet::RewardReferral>();
+    all.scheduled::<wallet::CheckLedger>("check_ledger", "0 30 4 * * *", CatchUp::One).spread(minutes(5));
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)

@@ -109,15 +109,17 @@ pub enum Message {
     InactivityWarning,
     /// The profile lacks something.
     ProfileCompletionReminder,
-    /// A report that was asked for can be read.
+    /// A report can be read.
     ReportReady,
+    /// Points for a referral ([`Facts::points`]).
+    ReferralRewarded,
     /// Words of the staff's own ([`Facts::said`]).
     StaffMessage,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -134,6 +136,7 @@ impl Message {
         Self::InactivityWarning,
         Self::ProfileCompletionReminder,
         Self::ReportReady,
+        Self::ReferralRewarded,
         Self::StaffMessage,
     ];
 
@@ -156,6 +159,7 @@ impl Message {
             Self::InactivityWarning => "inactivity_warning",
             Self::ProfileCompletionReminder => "profile_completion_reminder",
             Self::ReportReady => "report_ready",
+            Self::ReferralRewarded => "referral_rewarded",
             Self::StaffMessage => "staff_message",
         }
     }
@@ -169,13 +173,17 @@ impl Message {
     pub fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::Welcome | Self::ProfileCompletionReminder | Self::ReportReady | Self::StaffMessage
+            Self::Welcome
+                | Self::ProfileCompletionReminder
+                | Self::ReportReady
+                | Self::ReferralRewarded
+                | Self::StaffMessage
         )
     }
 
-    /// Whether it may go by this way: a text message is too dear for a report's.
+    /// Whether it may go by this way: a text message is too dear for a report's, and for a reward's.
     pub fn goes_by(self, via: Via) -> bool {
-        (self, via) != (Self::ReportReady, Via::Sms)
+        !matches!((self, via), (Self::ReportReady | Self::ReferralRewarded, Via::Sms))
     }
 
     /// The message with this name.

@@ -14,6 +14,7 @@ use crate::crm;
 use crate::error::Result;
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::secret;
+use crate::usage;
 
 /// How what a column keeps of a person goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,12 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("audit", "user_agent", Way::Blanked),
     ("api_keys", "created_by", Way::Pseudonym),
     ("ip_blocks", "created_by", Way::Pseudonym),
+    ("ledger_accounts", "user_id", Way::Pseudonym),
+    ("postings", "actor", Way::Pseudonym),
+    ("usage_events", "user_id", Way::Deleted),
+    ("usage_summaries", "user_id", Way::Cascade),
+    ("usage_months", "user_id", Way::Cascade),
+    ("usage_favourites", "user_id", Way::Cascade),
 ];
 
 /// Asks for the erasures that are due.
@@ -150,6 +157,7 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     let names: Vec<String> = hashes.iter().map(|hash| secret::hex(hash)).collect();
     store::set_audit_blank(&mut tx, user_id, &names).await?;
     store::set_bulk_blank(&mut tx, user_id).await?;
+    usage::erase(&mut tx, user_id).await?;
     store::delete(&mut tx, user_id).await?;
     store::insert_erased(&mut tx, user_id, now).await?;
     crm::erased(&mut tx, user_id, now).await?;

@@ -114,8 +114,8 @@ async fn nothing_is_left_of_a_person_but_lines_that_lead_nowhere() {
         assert_eq!(left(trace, &[]), [""; 0], "{trace}");
     }
     let id = gone["user_id"].as_str().unwrap();
-    // the id alone stays in audit lines, and in the record of the job that erased
-    assert_eq!(left(id, &["audit", "finished_jobs"]), [""; 0]);
+    // the id alone stays in audit lines, in the record of the job that erased, and with the points of the referral
+    assert_eq!(left(id, &["audit", "finished_jobs", "ledger_accounts", "postings"]), [""; 0]);
     // a second erasure finds nobody, and the one who invited is untouched
     erase().await;
     let friend = product.login("friend@example.org").await;
