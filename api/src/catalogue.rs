@@ -7,7 +7,7 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session, upload, user, export, school,
+    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session, upload, user, export, school, usage, wallet,
 };
 
 use crate::edge::problem;
@@ -36,6 +36,8 @@ pub fn codes() -> Vec<Code> {
         .chain(report::CODES)
         .chain(export::CODES)
         .chain(upload::CODES)
+        .chain(wallet::CODES)
+        .chain(usage::CODES)
         .chain(ip_block::CODES)
         .chain(kyc::CODES)
         .chain(consent::CODES)
@@ -100,6 +102,8 @@ a header field), `code`, `detail`.
 | `reference.unknown` | there is nothing with this id |
 | `class_group.other_programme` | the class group belongs to another programme |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
+| `user.unknown` | nobody has this id |
+| `usage.event_conflict` | the id is that of an event with other content |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";
 

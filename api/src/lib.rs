@@ -34,8 +34,10 @@ pub mod schedule;
 pub mod school;
 pub mod session;
 pub mod staff;
+pub mod usage;
 pub mod user;
 pub mod verification;
+pub mod wallet;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -59,6 +61,7 @@ fn operations() -> impl OpenApi {
         device::Devices,
         (verification::Verification, verification::ByHand),
         (user::Users, (report::Reports, export::Exports)),
+        (user::Users, report::Reports, wallet::Wallets, (usage::Usage, usage::Intake)),
         (staff::Staff, bulk::Bulk),
         (ip_block::IpBlocks, kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
         (
@@ -97,7 +100,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         report::NOTES,
-        export::NOTES,
+        export::NOTES, wallet::NOTES, usage::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,

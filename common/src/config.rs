@@ -177,6 +177,8 @@ pub struct Config {
     pub crm: crate::crm::Config,
     /// Retention of jobs.
     pub job: crate::job::Config,
+    /// Wallets.
+    pub wallet: crate::wallet::Config,
 }
 
 impl Config {
@@ -217,6 +219,7 @@ impl Config {
             upload: crate::upload::Config::read(source, stage),
             crm: crate::crm::Config::read(source),
             job: crate::job::Config::read(source),
+            wallet: crate::wallet::Config::read(source),
         };
         if source.faults.is_empty() { Ok(config) } else { Err(Faults(std::mem::take(&mut source.faults))) }
     }

@@ -42,7 +42,9 @@ pub mod session;
 pub mod sheet;
 pub mod telemetry;
 pub mod upload;
+pub mod usage;
 pub mod user;
+pub mod wallet;
 
 pub use context::Context;
 pub use error::{Error, Fault, Refusal, Result};

@@ -15,6 +15,7 @@ use keryu_common::user::{erase, inactive, unused};
 use keryu_common::{
     Context, activity, bulk, crm, job, kyc, notify, reminder, report, retention, session, upload, export,
 };
+use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session, wallet};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
@@ -46,6 +47,10 @@ pub fn registry() -> Registry {
     all.job::<bulk::RunAction>();
     all.job::<report::BuildReport>();
     all.job::<export::BuildExport>();
+    all.scheduled::<report::RequestMonthly>("monthly_reports", "0 0 5 1 * *", CatchUp::One)
+        .spread(minutes(5));
+    all.job::<wallet::RewardReferral>();
+    all.scheduled::<wallet::CheckLedger>("check_ledger", "0 30 4 * * *", CatchUp::One).spread(minutes(5));
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)

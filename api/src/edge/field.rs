@@ -14,8 +14,10 @@ use keryu_common::config::Config;
 use keryu_common::user::identifier::is_hidden;
 use keryu_common::user::{Identifier, Username};
 use keryu_common::{ip_block, kyc};
+use keryu_common::wallet::unit::MOST;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
+use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -260,6 +262,46 @@ fn national_id(text: &str) -> Result<String, (&'static str, &'static str)> {
     Ok(text)
 }
 
+/// An amount of money or points as typed: exact, and more than zero.
+#[derive(Debug, Clone)]
+pub struct AmountIn(pub String);
+
+impl AmountIn {
+    const FORMAT: &'static str = "amount";
+
+    /// The amount. How many digits its unit has, its verb knows.
+    pub fn parse(&self) -> Option<Decimal> {
+        amount(&self.0).ok()
+    }
+}
+
+/// Digits, and up to four after a point: no sign, no exponent, no other notation.
+pub fn amount(text: &str) -> Result<Decimal, (&'static str, &'static str)> {
+    const FORM: (&str, &str) = ("field.format", "This is not an amount of the form 12.50.");
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, part) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    if [whole, part]
+        .iter()
+        .any(|digits| digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        return Err(FORM);
+    }
+    if part.len() > 4 {
+        return Err(("field.range", "At most four digits after the point."));
+    }
+    if whole.trim_start_matches('0').len() > 13 || whole.len() > 100 {
+        return Err(("field.range", MOST_TOLD));
+    }
+    let amount: Decimal = text.parse().map_err(|_| FORM)?;
+    match amount {
+        amount if amount <= Decimal::ZERO => Err(("field.range", "More than zero.")),
+        amount if amount > MOST => Err(("field.range", MOST_TOLD)),
+        amount => Ok(amount),
+    }
+}
+
+const MOST_TOLD: &str = "At most 1000000000000.";
+
 /// What somebody says to be at a sign-in: an identifier or a username.
 #[derive(Debug)]
 pub struct NameIn(pub String);
@@ -379,6 +421,10 @@ formatted!(ParagraphIn, "1 to 1000 characters, none of them hidden but ends of l
 formatted!(DayIn, "A day, such as 2030-01-31 (RFC 3339, full-date).");
 formatted!(NationalIdIn, "4 to 32 letters, digits, dashes, slashes and spaces.");
 formatted!(FileUrlIn, "The URL of a file that `POST /api/users/kyc/documents` answered with.");
+formatted!(
+    AmountIn,
+    "An exact amount as text, more than zero: digits, and as many after a point as its unit has (12.50)."
+);
 formatted!(NameIn, "A phone number, an e-mail address or a username.");
 formatted!(
     NewPasswordIn,
@@ -407,6 +453,8 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format(FileUrlIn::FORMAT, move |text: &str| kyc::file_of(&public_url, text).is_some())
         .with_format("date-time", is_time)
+        .with_format(AmountIn::FORMAT, |text: &str| amount(text).is_ok())
+        .with_format("date-time", |text: &str| moment(text).is_some())
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
         .with_format(IdentifierIn::FORMAT, move |text: &str| {
             Identifier::parse(text, region.as_deref()).is_ok()
@@ -419,9 +467,9 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
     text.parse::<DateTime<Utc>>().ok().filter(|time| YEARS.contains(&time.year()))
 }
 
-/// RFC 3339, and what our own types read of it.
-fn is_time(text: &str) -> bool {
-    DateTime::parse_from_rfc3339(text).is_ok() && time(text).is_some()
+/// A time of a body: RFC 3339, and what our own types read of it.
+pub fn moment(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().and_then(|_| time(text))
 }
 
 /// What is wrong with a text that is not of this format.
@@ -443,9 +491,48 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
             ("kyc.url", "This is not the URL of a file sent to POST /api/users/kyc/documents.")
         }
         BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
+        AmountIn::FORMAT => amount(text).err().unwrap_or(OTHER),
         "uuid" => ("field.format", "This is not a UUID."),
         "date-time" => ("field.format", "This is not a time of the form 2030-01-31T12:00:00Z."),
         DayIn::FORMAT => ("field.format", "This is not a day of the form 2030-01-31."),
         _ => OTHER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::amount;
+
+    #[test]
+    fn amounts_are_exact_and_more_than_zero() {
+        for (text, wanted) in [
+            ("12.50", Ok("12.50")),
+            ("007", Ok("7")),
+            ("0.0001", Ok("0.0001")),
+            ("1000000000000", Ok("1000000000000")),
+            ("1000000000000.0001", Err("field.range")),
+            ("99999999999999999999999999999999", Err("field.range")),
+            ("0", Err("field.range")),
+            ("0.0000", Err("field.range")),
+            ("-1", Err("field.range")),
+            ("1.123456789012345678901234567890", Err("field.range")),
+            ("NaN", Err("field.format")),
+            ("1e400", Err("field.format")),
+            ("1e3", Err("field.format")),
+            ("Infinity", Err("field.format")),
+            ("", Err("field.format")),
+            (".5", Err("field.format")),
+            ("5.", Err("field.format")),
+            ("1,000", Err("field.format")),
+            ("1_000", Err("field.format")),
+            ("+1", Err("field.format")),
+            (" 1", Err("field.format")),
+            ("--1", Err("field.format")),
+            ("\u{0661}", Err("field.format")),
+        ] {
+            let read = amount(text).map(|amount| amount.to_string()).map_err(|(code, _)| code);
+            assert_eq!(read.as_deref().map_err(|code| *code), wanted, "{text}");
+        }
+        assert!(amount(&"9".repeat(1_000_000)).is_err());
     }
 }

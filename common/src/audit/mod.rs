@@ -119,3 +119,30 @@ pub async fn note_of(
     let other = line.entity_type != "user" || line.entity_id != owner.to_string();
     store::insert(tx, line, values, Some(owner).filter(|_| other)).await
 }
+
+/// Writes a line of what the product did by itself, with the caller's transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_own(
+    tx: &mut sqlx::PgConnection,
+    action: &str,
+    entity_type: &str,
+    entity_id: Uuid,
+    details: Value,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        crate::id::ordered(at),
+        at,
+        action,
+        entity_type,
+        entity_id.to_string(),
+        details,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

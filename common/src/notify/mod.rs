@@ -121,13 +121,16 @@ pub enum Message {
     ReportReady,
     /// Everything about the person, which was asked for, can be downloaded.
     ExportReady,
+    /// A report can be read.
+    /// Points for a referral ([`Facts::points`]).
+    ReferralRewarded,
     /// Words of the staff's own ([`Facts::said`]).
     StaffMessage,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -149,6 +152,7 @@ impl Message {
         Self::KycExpired,
         Self::ReportReady,
         Self::ExportReady,
+        Self::ReferralRewarded,
         Self::StaffMessage,
     ];
 
@@ -176,6 +180,7 @@ impl Message {
             Self::KycExpired => "kyc_expired",
             Self::ReportReady => "report_ready",
             Self::ExportReady => "export_ready",
+            Self::ReferralRewarded => "referral_rewarded",
             Self::StaffMessage => "staff_message",
         }
     }
@@ -193,13 +198,14 @@ impl Message {
                 | Self::ProfileCompletionReminder
                 | Self::KycReminder
                 | Self::ReportReady
+                | Self::ReferralRewarded
                 | Self::StaffMessage
         )
     }
 
-    /// Whether it may go by this way: a text message is too dear for a report's.
+    /// Whether it may go by this way: a text message is too dear for a report's, and for a reward's.
     pub fn goes_by(self, via: Via) -> bool {
-        (self, via) != (Self::ReportReady, Via::Sms)
+        !matches!((self, via), (Self::ReportReady | Self::ReferralRewarded, Via::Sms))
     }
 
     /// The message with this name.

@@ -16,6 +16,8 @@ use crate::crm;
 use crate::error::{Error, Result};
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::{secret, upload};
+use crate::secret;
+use crate::usage;
 
 /// How what a column keeps of a person goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,12 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("audit", "user_agent", Way::Blanked),
     ("api_keys", "created_by", Way::Pseudonym),
     ("ip_blocks", "created_by", Way::Pseudonym),
+    ("ledger_accounts", "user_id", Way::Pseudonym),
+    ("postings", "actor", Way::Pseudonym),
+    ("usage_events", "user_id", Way::Deleted),
+    ("usage_summaries", "user_id", Way::Cascade),
+    ("usage_months", "user_id", Way::Cascade),
+    ("usage_favourites", "user_id", Way::Cascade),
 ];
 
 /// Asks for the erasures that are due.
@@ -168,6 +176,9 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     let files = store::count_rows(&mut tx, "uploads", "user_id", user_id).await?;
     report.blanked("uploads", u64::try_from(files).unwrap_or_default());
     upload::release_all(&mut tx, user_id, now).await?;
+    store::set_audit_blank(&mut tx, user_id, &names).await?;
+    store::set_bulk_blank(&mut tx, user_id).await?;
+    usage::erase(&mut tx, user_id).await?;
     store::delete(&mut tx, user_id).await?;
     let details = serde_json::to_value(&report).map_err(Error::internal)?;
     store::insert_erased(&mut tx, user_id, details, now).await?;

@@ -124,6 +124,8 @@ async fn nothing_is_left_of_a_person_but_lines_that_lead_nowhere() {
     assert_eq!((&report["deleted"]["users"], &report["deleted"]["sessions"]), (&json!(1), &json!(1)), "{report}");
     assert!(report["deleted"]["deliveries"].as_u64() >= Some(2), "{report}");
     assert!(report["blanked"]["audit"].as_u64() >= Some(2), "{report}");
+    // the id alone stays in audit lines, in the record of the job that erased, and with the points of the referral
+    assert_eq!(left(id, &["audit", "finished_jobs", "ledger_accounts", "postings"]), [""; 0]);
     // a second erasure finds nobody, and the one who invited is untouched
     erase().await;
     let friend = product.login("friend@example.org").await;

@@ -108,7 +108,7 @@ async fn what_is_for_staff_is_refused_to_members_and_strangers() {
 async fn what_wants_a_token_is_refused_without_one() {
     let product = Product::new().await;
     for (path, method, security) in operations() {
-        if !matches!(security, Security::Bearer | Security::BearerOrKey(_)) {
+        if !matches!(security, Security::Bearer | Security::BearerOrKey(_) | Security::Key(_)) {
             continue;
         }
         let body = example(&path, &method);
