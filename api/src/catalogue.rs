@@ -7,7 +7,8 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, consent, desk, device, idempotency, ip_block, kyc, limit, notify, report, role, session, upload, user, export, school, usage, wallet,
+    api_key, bulk, consent, desk, device, export, idempotency, ip_block, kyc, limit, notify, report, role,
+    school, session, upload, usage, user, wallet,
 };
 
 use crate::edge::problem;

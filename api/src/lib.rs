@@ -3,8 +3,8 @@
 
 pub mod account;
 pub mod api_key;
-pub mod audit;
 pub mod assignment;
+pub mod audit;
 pub mod auth;
 pub mod bulk;
 pub mod catalogue;
@@ -60,10 +60,10 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        (user::Users, (report::Reports, export::Exports)),
-        (user::Users, report::Reports, wallet::Wallets, (usage::Usage, usage::Intake)),
+        (user::Users, report::Reports, export::Exports, wallet::Wallets, (usage::Usage, usage::Intake)),
         (staff::Staff, bulk::Bulk),
-        (ip_block::IpBlocks, kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
+        (kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
+        ip_block::IpBlocks,
         (
             (delivery::Deliveries, notification::Notifications),
             delivery_desk::DeliveryDesk,
@@ -72,7 +72,7 @@ fn operations() -> impl OpenApi {
             schedule::Schedules,
         ),
         webhook::Webhooks,
-        (role::Roles, (audit::Audit, audit::OwnAudit)),
+        (audit::Audit, audit::OwnAudit, api_key::ApiKeys),
         (
             role::Roles,
             (
@@ -82,7 +82,6 @@ fn operations() -> impl OpenApi {
             ),
             (role_profile::RoleProfiles, assignment::Assignments),
         ),
-        api_key::ApiKeys,
     )
 }
 
@@ -100,7 +99,9 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         report::NOTES,
-        export::NOTES, wallet::NOTES, usage::NOTES,
+        export::NOTES,
+        wallet::NOTES,
+        usage::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,
@@ -115,7 +116,12 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
-        audit::NOTES, school::department::NOTES, school::programme::NOTES, school::class_group::NOTES, role_profile::NOTES, assignment::NOTES,
+        audit::NOTES,
+        school::department::NOTES,
+        school::programme::NOTES,
+        school::class_group::NOTES,
+        role_profile::NOTES,
+        assignment::NOTES,
         api_key::NOTES,
     ]
     .into_iter()

@@ -13,9 +13,9 @@ use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
 use keryu_common::{
-    Context, activity, bulk, crm, job, kyc, notify, reminder, report, retention, session, upload, export,
+    Context, activity, bulk, crm, export, job, kyc, notify, reminder, report, retention, session, upload,
+    wallet,
 };
-use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session, wallet};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {

@@ -178,7 +178,6 @@ fn json_type(headers: &HeaderMap) -> Result<(), Refusal> {
 /// # Errors
 /// 400 where it is none, 422 with every fault where it does not fit its schema.
 pub fn parse<T: Input>(raw: &[u8], state: &State) -> Result<T::Ask, Error> {
-fn parse<T: Input>(raw: &[u8], state: &State) -> Result<T::Ask, Error> {
     if let Some(ask) = T::quick(raw) {
         return Ok(ask);
     }

@@ -13,8 +13,8 @@ use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
 use keryu_common::user::identifier::is_hidden;
 use keryu_common::user::{Identifier, Username};
-use keryu_common::{ip_block, kyc};
 use keryu_common::wallet::unit::MOST;
+use keryu_common::{ip_block, kyc};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use rust_decimal::Decimal;
@@ -452,7 +452,6 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format(FileUrlIn::FORMAT, move |text: &str| kyc::file_of(&public_url, text).is_some())
-        .with_format("date-time", is_time)
         .with_format(AmountIn::FORMAT, |text: &str| amount(text).is_ok())
         .with_format("date-time", |text: &str| moment(text).is_some())
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())

@@ -117,11 +117,10 @@ pub enum Message {
     KycRejected,
     /// A document that was approved has run out.
     KycExpired,
-    /// A report that was asked for can be read.
+    /// A report can be read.
     ReportReady,
     /// Everything about the person, which was asked for, can be downloaded.
     ExportReady,
-    /// A report can be read.
     /// Points for a referral ([`Facts::points`]).
     ReferralRewarded,
     /// Words of the staff's own ([`Facts::said`]).

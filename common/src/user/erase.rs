@@ -15,9 +15,9 @@ use crate::context::Context;
 use crate::crm;
 use crate::error::{Error, Result};
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
-use crate::{secret, upload};
 use crate::secret;
 use crate::usage;
+use crate::upload;
 
 /// How what a column keeps of a person goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
