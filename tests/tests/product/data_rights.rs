@@ -40,7 +40,8 @@ async fn request(product: &Product, tokens: &Value) -> Value {
 async fn ready(product: &Product, tokens: &Value) -> Value {
     let export = request(product, tokens).await;
     product.drain().await;
-    let (status, shown) = product.get(&format!("{}/{}", path(tokens), export["id"].as_str().unwrap()), tokens).await;
+    let (status, shown) =
+        product.get(&format!("{}/{}", path(tokens), export["id"].as_str().unwrap()), tokens).await;
     assert_eq!((status, &shown["status"]), (200, &json!("ready")), "{shown}");
     shown
 }
@@ -59,9 +60,10 @@ async fn files(product: &Product, tokens: &Value, export: &Value) -> BTreeMap<St
     let mut files = BTreeMap::new();
     for n in 0..archive.len() {
         let mut file = archive.by_index(n).unwrap();
+        let name = file.name().unwrap().into_owned();
         let mut content = Vec::new();
         file.read_to_end(&mut content).unwrap();
-        files.insert(file.name().to_owned(), content);
+        files.insert(name, content);
     }
     files
 }
@@ -82,17 +84,27 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
                          "device_name": "Loom", "app_version": "1", "os_version": "1" });
     assert_eq!(product.call(Method::POST, "/api/auth/device", &device, &ada).await.0, 200);
     let picture = Bytes::from(vec![7u8; 300_000]);
-    let kept = upload::keep(&product.ctx, ada_id, Purpose::Picture, "image/png", picture.clone()).await.unwrap();
+    let kept =
+        upload::keep(&product.ctx, ada_id, Purpose::Picture, "image/png", picture.clone()).await.unwrap();
     let scan = Bytes::from_static(b"a scan of a document");
-    let scanned = upload::keep(&product.ctx, ada_id, Purpose::KycDocument, "image/jpeg", scan.clone()).await.unwrap();
+    let scanned =
+        upload::keep(&product.ctx, ada_id, Purpose::KycDocument, "image/jpeg", scan.clone()).await.unwrap();
     product.register("bob@example.org", "bob").await;
-    let (status, refused) = product.get(&format!("{}/{}/download", path(&ada), request(&product, &ada).await["id"].as_str().unwrap()), &ada).await;
+    let (status, refused) = product
+        .get(
+            &format!("{}/{}/download", path(&ada), request(&product, &ada).await["id"].as_str().unwrap()),
+            &ada,
+        )
+        .await;
     assert_eq!((status, &refused["code"]), (409, &json!("export.not_ready")));
     let export = ready(&product, &ada).await;
     let files = files(&product, &ada, &export).await;
     let account = &json_of(&files, "account.json")[0];
     assert_eq!((&account["username"], &account["email"]), (&json!("ada"), &json!("ada@example.org")));
-    assert_eq!((&account["address"], &account["national_id"]), (&json!("Byron Street 1"), &json!("12345678")));
+    assert_eq!(
+        (&account["address"], &account["national_id"]),
+        (&json!("Byron Street 1"), &json!("12345678"))
+    );
     assert_eq!(json_of(&files, "devices.json")[0]["device_name"], "Loom");
     assert_eq!(json_of(&files, "sessions.json").as_array().unwrap().len(), 1);
     assert!(json_of(&files, "messages.json").as_array().unwrap().iter().any(|one| one["kind"] == "welcome"));
@@ -118,13 +130,16 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
     .unwrap();
     for (name, content) in files.iter().filter(|(name, _)| name.ends_with(".json")) {
         let text = std::str::from_utf8(content).unwrap();
-        for hidden in hashes.iter().map(String::as_str).chain(["push-secret-token", "bob@example.org", "\\\\x"]) {
+        for hidden in
+            hashes.iter().map(String::as_str).chain(["push-secret-token", "bob@example.org", "\\\\x"])
+        {
             assert!(!text.contains(hidden), "{hidden} in {name}");
         }
     }
     let letters = product.letters().await;
     assert_eq!(letters.iter().filter(|letter| letter["kind"] == "export_ready").count(), 1);
-    let told = "SELECT count(*) FROM audit WHERE action IN ('user.export_requested', 'user.export_downloaded')";
+    let told =
+        "SELECT count(*) FROM audit WHERE action IN ('user.export_requested', 'user.export_downloaded')";
     assert_eq!(product.world.count(told).await, 2);
     product.assert_nothing_left().await;
 }
@@ -133,7 +148,8 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
 async fn one_waits_per_person_and_the_next_one_replaces_it() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
-    let asked = join_all((0..16).map(|_| product.call(Method::POST, &path(&ada), &Value::Null, &ada))).await;
+    let url = path(&ada);
+    let asked = join_all((0..16).map(|_| product.call(Method::POST, &url, &Value::Null, &ada))).await;
     for (status, export) in &asked {
         assert_eq!((*status, &export["id"]), (202, &asked[0].1["id"]), "{export}");
     }
@@ -212,7 +228,8 @@ async fn an_export_is_kept_for_seven_days_and_goes_with_its_owner() {
     product.advance(DAY * 31);
     engine(&product).ask(&EraseDue::default(), Terms::default()).await;
     product.drain().await;
-    let kept = "SELECT (SELECT count(*) FROM exports) + (SELECT count(*) FROM uploads WHERE released_at IS NULL)";
+    let kept =
+        "SELECT (SELECT count(*) FROM exports) + (SELECT count(*) FROM uploads WHERE released_at IS NULL)";
     assert_eq!(product.world.count(kept).await, 0);
 }
 
@@ -222,14 +239,19 @@ async fn no_column_that_names_a_person_is_left_out_without_a_reason() {
     let db = &product.world.db;
     let found: Vec<(String, String)> = sqlx::query_as(SUSPECTS).fetch_all(db).await.unwrap();
     let areas: BTreeSet<&str> = AREAS.iter().map(|area| area.table).collect();
-    let known: BTreeSet<(&str, &str)> = NOT_THEIRS.iter().map(|(table, column, _)| (*table, *column)).collect();
+    let known: BTreeSet<(&str, &str)> =
+        NOT_THEIRS.iter().map(|(table, column, _)| (*table, *column)).collect();
     let forgotten: Vec<_> = found
         .iter()
         .filter(|(table, column)| !areas.contains(table.as_str()) && !known.contains(&(table, column)))
         .collect();
     assert!(forgotten.is_empty(), "say in export::area whether these are exported: {forgotten:?}");
     for (table, column, reason) in NOT_THEIRS {
-        assert!(!reason.is_empty() && found.iter().any(|one| (one.0.as_str(), one.1.as_str()) == (*table, *column)), "{table}.{column}");
+        assert!(
+            !reason.is_empty()
+                && found.iter().any(|one| (one.0.as_str(), one.1.as_str()) == (*table, *column)),
+            "{table}.{column}"
+        );
     }
     for area in AREAS {
         let columns: Vec<String> = sqlx::query_scalar(

@@ -121,7 +121,11 @@ async fn nothing_is_left_of_a_person_but_lines_that_lead_nowhere() {
         .fetch_one(&product.world.db)
         .await
         .unwrap();
-    assert_eq!((&report["deleted"]["users"], &report["deleted"]["sessions"]), (&json!(1), &json!(1)), "{report}");
+    assert_eq!(
+        (&report["deleted"]["users"], &report["deleted"]["sessions"]),
+        (&json!(1), &json!(1)),
+        "{report}"
+    );
     assert!(report["deleted"]["deliveries"].as_u64() >= Some(2), "{report}");
     assert!(report["blanked"]["audit"].as_u64() >= Some(2), "{report}");
     // a second erasure finds nobody, and the one who invited is untouched
