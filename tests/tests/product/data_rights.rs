@@ -60,9 +60,10 @@ async fn files(product: &Product, tokens: &Value, export: &Value) -> BTreeMap<St
     let mut files = BTreeMap::new();
     for n in 0..archive.len() {
         let mut file = archive.by_index(n).unwrap();
+        let name = file.name().unwrap().into_owned();
         let mut content = Vec::new();
         file.read_to_end(&mut content).unwrap();
-        files.insert(file.name().to_owned(), content);
+        files.insert(name, content);
     }
     files
 }
@@ -147,7 +148,8 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
 async fn one_waits_per_person_and_the_next_one_replaces_it() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
-    let asked = join_all((0..16).map(|_| product.call(Method::POST, &path(&ada), &Value::Null, &ada))).await;
+    let url = path(&ada);
+    let asked = join_all((0..16).map(|_| product.call(Method::POST, &url, &Value::Null, &ada))).await;
     for (status, export) in &asked {
         assert_eq!((*status, &export["id"]), (202, &asked[0].1["id"]), "{export}");
     }
