@@ -7,7 +7,8 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, upload, user,
+    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, picture, profile, report, role,
+    session, upload, user,
 };
 
 use crate::edge::problem;
@@ -33,6 +34,8 @@ pub fn codes() -> Vec<Code> {
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
+        .chain(profile::CODES)
+        .chain(picture::CODES)
         .chain(upload::CODES)
         .chain(ip_block::CODES)
         .chain(notify::CODES)
@@ -90,6 +93,7 @@ a header field), `code`, `detail`.
 | `username.length`, `username.first`, `username.characters`, `username.scripts`, `username.reserved` | no username that is allowed |
 | `password.too_short`, `password.too_long`, `password.characters`, `password.common`, `password.breached` | no password that is taken |
 | `network.format` | neither an address nor a network |
+| `preference.required` | a message of the account's safety cannot be switched off |
 | `ip_block.until` | the moment has passed |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |

@@ -19,6 +19,8 @@ pub mod notification;
 pub mod operation;
 pub mod passkey;
 pub mod password;
+pub mod picture;
+pub mod profile;
 pub mod queue;
 pub mod register;
 pub mod report;
@@ -50,7 +52,7 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        (user::Users, report::Reports),
+        (user::Users, profile::Profiles, picture::Pictures, report::Reports),
         (staff::Staff, bulk::Bulk),
         ip_block::IpBlocks,
         (
@@ -79,6 +81,8 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         device::NOTES,
         verification::NOTES,
         user::NOTES,
+        profile::NOTES,
+        picture::NOTES,
         report::NOTES,
         staff::NOTES,
         bulk::NOTES,

@@ -12,7 +12,9 @@ use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
-use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session, upload};
+use keryu_common::{
+    Context, activity, bulk, crm, job, notify, picture, reminder, report, retention, session, upload,
+};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
@@ -41,6 +43,7 @@ pub fn registry() -> Registry {
     all.job::<reminder::RemindProfiles>();
     all.job::<bulk::RunAction>();
     all.job::<report::BuildReport>();
+    all.job::<picture::MakeSizes>();
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)

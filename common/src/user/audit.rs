@@ -14,18 +14,30 @@ use crate::seal;
 use crate::session::Person;
 
 /// Fields that identify a person.
-const IDENTIFYING: [&str; 8] =
-    ["username", "email", "phone_number", "first_name", "last_name", "national_id", "address", "gender"];
+const IDENTIFYING: [&str; 12] = [
+    "username",
+    "email",
+    "phone_number",
+    "first_name",
+    "last_name",
+    "national_id",
+    "address",
+    "gender",
+    "full_name",
+    "date_of_birth",
+    "emergency_contact",
+    "emergency_phone",
+];
 
 /// A record before and after.
 #[derive(Debug)]
-pub(super) struct Changed {
+pub(crate) struct Changed {
     pub old: Value,
     pub new: Value,
 }
 
 /// A line about what somebody signed in does to an account.
-pub(super) fn line<'a>(
+pub(crate) fn line<'a>(
     client: &'a Client,
     person: &Person,
     user_id: Uuid,
@@ -46,7 +58,7 @@ pub(super) fn line<'a>(
 }
 
 /// Writes a line with what changed: only the fields that did, what identifies the person sealed.
-pub(super) async fn note_change(
+pub(crate) async fn note_change(
     tx: &mut PgConnection,
     ctx: &Context,
     line: Line<'_>,
@@ -97,7 +109,7 @@ pub(super) fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Value> {
 }
 
 /// The person's own key.
-pub(super) async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
+pub(crate) async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
     let sealed = store::find_key(tx, user_id).await?;
     let key = seal::open(&ctx.config.keys, "user_key", user_id.as_bytes(), &sealed);
     key.and_then(|key| key.try_into().ok())

@@ -35,6 +35,8 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("users", "last_login_ip", Way::Deleted),
     ("user_keys", "user_id", Way::Cascade),
     ("profiles", "user_id", Way::Cascade),
+    ("profile_changes", "user_id", Way::Cascade),
+    ("profile_changes", "actor", Way::Pseudonym),
     ("passwords", "user_id", Way::Cascade),
     ("sessions", "user_id", Way::Cascade),
     ("sessions", "ip_address", Way::Cascade),
