@@ -86,7 +86,7 @@ async fn every_fault_is_told_at_once_and_changes_nothing() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
     let body = json!({
-        "full_name": "Ada\u{0}", "date_of_birth": "1990-02-31", "address": "a\u{7}b", "emergency_contact": "",
+        "full_name": "Ada\u{1}", "date_of_birth": "1990-02-31", "address": "a\u{7}b", "emergency_contact": "",
         "emergency_phone": "12", "preferred_language": "en_US", "id": 7, "avatar_url": "https://example.org/x.png",
     });
     let found = faults(patch(&product, OWN, body, &ada).await);
