@@ -25,6 +25,8 @@ pub mod notification;
 pub mod operation;
 pub mod passkey;
 pub mod password;
+pub mod picture;
+pub mod profile;
 pub mod queue;
 pub mod register;
 pub mod report;
@@ -60,7 +62,14 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        (user::Users, report::Reports, export::Exports, wallet::Wallets, (usage::Usage, usage::Intake)),
+        (
+            user::Users,
+            (profile::Profiles, picture::Pictures),
+            report::Reports,
+            export::Exports,
+            wallet::Wallets,
+            (usage::Usage, usage::Intake),
+        ),
         (staff::Staff, bulk::Bulk),
         (kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
         ip_block::IpBlocks,
@@ -98,6 +107,8 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         device::NOTES,
         verification::NOTES,
         user::NOTES,
+        profile::NOTES,
+        picture::NOTES,
         report::NOTES,
         export::NOTES,
         wallet::NOTES,

@@ -23,6 +23,7 @@ use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::edge::version::{IfMatch, Tagged};
 use crate::operation::{Created, Gone, Note, Security, Tag};
+use crate::profile::picture_url;
 use keryu_common::auth::token;
 use keryu_common::error::VALIDATION;
 
@@ -190,8 +191,8 @@ impl Example for UserPatchIn {
     }
 }
 
-/// A field's change; `kept` where it was left out.
-fn change<T: Type + ParseFromJSON + ToJSON, V>(
+/// A field's change; `left` where it was left out.
+pub fn change<T: Type + ParseFromJSON + ToJSON, V>(
     field: &MaybeUndefined<T>,
     left: Change<V>,
     read: impl Fn(&T) -> Option<V>,
@@ -296,6 +297,8 @@ pub struct UserDetailOut {
     pub address: Option<String>,
     /// Masked.
     pub national_id: Option<String>,
+    /// Where the picture is, if there is one.
+    pub profile_picture: Option<String>,
     /// Whether they may sign in, or why not.
     pub status: String,
     /// Why, where staff said so.
@@ -412,6 +415,7 @@ impl UserDetailOut {
             gender: record.gender,
             address: record.address,
             national_id,
+            profile_picture: record.has_picture.then(|| picture_url(record.user_id)),
             status: record.status.name().to_owned(),
             status_reason: record.status_reason,
             is_active: record.status == Status::Active,
@@ -457,6 +461,7 @@ impl Example for UserDetailOut {
             gender: None,
             address: None,
             national_id: Some("***678".to_owned()),
+            profile_picture: None,
             status: "active".to_owned(),
             status_reason: None,
             is_active: true,
@@ -509,7 +514,7 @@ impl From<Record> for UserBasicOut {
             username: record.username,
             email: record.email,
             phone_number: record.phone_number,
-            profile_picture: None,
+            profile_picture: record.has_picture.then(|| picture_url(record.user_id)),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::limit::lockout;
 use crate::provider::storage::Storage;
 use crate::telemetry::Metrics;
-use crate::{activity, crm, database, desk, ip_block, job, notify, session};
+use crate::{activity, crm, database, desk, ip_block, job, notify, profile, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Parts {
     pub keys: session::Keys,
     /// Where calls of people who are signed in share a query.
     pub present: session::Present,
+    /// Where reads of one's own profile share a query.
+    pub profiles: profile::Reads,
     /// Where refreshes share a statement.
     pub renewals: session::Renewals,
     /// Who called since it was last written down.
@@ -93,6 +95,7 @@ impl Context {
         let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
+        let profiles = profile::Reads::open(&db);
         let keys = session::Keys::default();
         let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
         let crm = crm::Links::open(&config.crm)?;
@@ -111,6 +114,7 @@ impl Context {
             hasher,
             keys,
             present,
+            profiles,
             renewals,
             activity: activity::Activity::default(),
             notify,

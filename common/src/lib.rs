@@ -29,6 +29,8 @@ pub mod kyc;
 pub mod limit;
 pub mod mask;
 pub mod notify;
+pub mod picture;
+pub mod profile;
 pub mod provider;
 pub mod reminder;
 pub mod report;

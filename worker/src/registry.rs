@@ -13,8 +13,8 @@ use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
 use keryu_common::{
-    Context, activity, bulk, crm, export, job, kyc, notify, reminder, report, retention, session, upload,
-    wallet,
+    Context, activity, bulk, crm, export, job, kyc, notify, picture, reminder, report, retention, session,
+    upload, wallet,
 };
 
 /// All kinds this build runs.
@@ -51,6 +51,7 @@ pub fn registry() -> Registry {
         .spread(minutes(5));
     all.job::<wallet::RewardReferral>();
     all.scheduled::<wallet::CheckLedger>("check_ledger", "0 30 4 * * *", CatchUp::One).spread(minutes(5));
+    all.job::<picture::MakeSizes>();
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)

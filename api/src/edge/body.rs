@@ -121,7 +121,8 @@ pub fn is_endless(headers: &HeaderMap, most: usize) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || announced(headers).is_some_and(|length| length > most)
 }
 
-fn announced(headers: &HeaderMap) -> Option<usize> {
+/// Bytes that a body says to have.
+pub fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
 }
 

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
-use keryu_common::user::identifier::is_hidden;
+use keryu_common::user::identifier::{self, is_hidden};
 use keryu_common::user::{Identifier, Username};
 use keryu_common::wallet::unit::MOST;
 use keryu_common::{ip_block, kyc};
@@ -125,6 +125,93 @@ impl DayIn {
     pub fn parse(&self) -> Option<NaiveDate> {
         day(&self.0)
     }
+}
+
+/// A day somebody was born on (RFC 3339, full-date). Whether somebody can have been, the verb says.
+#[derive(Debug, Clone)]
+pub struct BirthdayIn(pub String);
+
+impl BirthdayIn {
+    const FORMAT: &'static str = "birthday";
+
+    /// The day.
+    pub fn parse(&self) -> Option<NaiveDate> {
+        birthday(&self.0)
+    }
+}
+
+fn birthday(text: &str) -> Option<NaiveDate> {
+    let plain = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| plain)
+}
+
+/// A person's name in full as typed: 2 to 100 characters of any script, none of them hidden but the joiners
+/// that some scripts are written with.
+#[derive(Debug, Clone)]
+pub struct FullNameIn(pub String);
+
+impl FullNameIn {
+    const FORMAT: &'static str = "full-name";
+
+    /// Composed (NFC), with one space where there were several.
+    pub fn parse(&self) -> Option<String> {
+        full_name(&self.0).ok()
+    }
+}
+
+fn full_name(text: &str) -> Result<String, (&'static str, &'static str)> {
+    // between two characters; at an end they join nothing
+    let joiners = ['\u{200c}', '\u{200d}'];
+    let text = identifier::composed(text);
+    seen(&text.replace(joiners, ""))?;
+    let words = text.split_whitespace().map(|word| word.trim_matches(joiners));
+    let text = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    if !(2..=100).contains(&text.chars().count()) {
+        return Err(("field.length", "2 to 100 characters."));
+    }
+    if !text.chars().any(char::is_alphabetic) {
+        return Err(("field.characters", "A name has letters."));
+    }
+    Ok(text)
+}
+
+/// A language as typed: a tag of BCP 47.
+#[derive(Debug, Clone)]
+pub struct LanguageIn(pub String);
+
+impl LanguageIn {
+    const FORMAT: &'static str = "language";
+
+    /// The language small, the script with a capital, the region in capitals (RFC 5646, 2.1.1).
+    pub fn parse(&self) -> Option<String> {
+        language(&self.0)
+    }
+}
+
+fn language(text: &str) -> Option<String> {
+    if text.len() > 35 {
+        return None;
+    }
+    let mut parts = text.split('-');
+    let first = parts.next().filter(|part| (2..=3).contains(&part.len()))?;
+    if !first.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
+    let mut tag = first.to_ascii_lowercase();
+    for part in parts {
+        if !(1..=8).contains(&part.len()) || !part.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let mut part = part.to_ascii_lowercase();
+        match part.len() {
+            2 => part.make_ascii_uppercase(),
+            4 => part[..1].make_ascii_uppercase(),
+            _ => {}
+        }
+        tag.push('-');
+        tag.push_str(&part);
+    }
+    Some(tag)
 }
 
 /// The years we take days and times of; Postgres knows others than our types.
@@ -419,6 +506,9 @@ formatted!(PhoneIn, "A phone number (E.164, or national where a default region i
 formatted!(LineIn, "1 to 100 characters, none of them hidden.");
 formatted!(ParagraphIn, "1 to 1000 characters, none of them hidden but ends of lines.");
 formatted!(DayIn, "A day, such as 2030-01-31 (RFC 3339, full-date).");
+formatted!(BirthdayIn, "A day, such as 1990-12-10 (RFC 3339, full-date).");
+formatted!(FullNameIn, "2 to 100 characters of any script, none of them hidden.");
+formatted!(LanguageIn, "A language, such as en or pt-BR (BCP 47).");
 formatted!(NationalIdIn, "4 to 32 letters, digits, dashes, slashes and spaces.");
 formatted!(FileUrlIn, "The URL of a file that `POST /api/users/kyc/documents` answered with.");
 formatted!(
@@ -449,6 +539,9 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(LineIn::FORMAT, |text: &str| line(text).is_ok())
         .with_format(ParagraphIn::FORMAT, |text: &str| paragraph(text).is_ok())
         .with_format(DayIn::FORMAT, |text: &str| day(text).is_some())
+        .with_format(BirthdayIn::FORMAT, |text: &str| birthday(text).is_some())
+        .with_format(FullNameIn::FORMAT, |text: &str| full_name(text).is_ok())
+        .with_format(LanguageIn::FORMAT, |text: &str| language(text).is_some())
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
         .with_format(FileUrlIn::FORMAT, move |text: &str| kyc::file_of(&public_url, text).is_some())
@@ -481,6 +574,9 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         }
         LineIn::FORMAT => line(text).err().unwrap_or(OTHER),
         ParagraphIn::FORMAT => paragraph(text).err().unwrap_or(OTHER),
+        FullNameIn::FORMAT => full_name(text).err().unwrap_or(OTHER),
+        LanguageIn::FORMAT => ("field.format", "This is not a language of the form en or pt-BR."),
+        BirthdayIn::FORMAT => ("field.format", "This is not a day of the form 1990-12-10."),
         NationalIdIn::FORMAT => national_id(text).err().unwrap_or(OTHER),
         UsernameIn::FORMAT => Username::parse(text).err().unwrap_or(OTHER),
         NameIn::FORMAT => NameIn::read(text, config.default_region.as_deref()).err().unwrap_or(OTHER),
@@ -500,7 +596,7 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
 
 #[cfg(test)]
 mod tests {
-    use super::amount;
+    use super::*;
 
     #[test]
     fn amounts_are_exact_and_more_than_zero() {
@@ -533,5 +629,58 @@ mod tests {
             assert_eq!(read.as_deref().map_err(|code| *code), wanted, "{text}");
         }
         assert!(amount(&"9".repeat(1_000_000)).is_err());
+    }
+
+    #[test]
+    fn names_of_every_script_are_taken_and_hidden_characters_are_not() {
+        for (given, kept) in [
+            ("Ada Lovelace", "Ada Lovelace"),
+            ("  Nguyễn   Thị  Minh ", "Nguyễn Thị Minh"),
+            ("Ame\u{301}lie", "Amélie"),
+            ("李明", "李明"),
+            ("می\u{200c}ترا \u{200d}", "می\u{200c}ترا"),
+            ("O'Brien-Ng'ang'a Jr.", "O'Brien-Ng'ang'a Jr."),
+        ] {
+            assert_eq!(full_name(given).as_deref(), Ok(kept), "{given}");
+        }
+        let long = "a".repeat(101);
+        for (given, code) in [
+            ("", "field.length"),
+            (" A ", "field.length"),
+            (long.as_str(), "field.length"),
+            ("\u{200d}\u{200d}", "field.length"),
+            ("Ada\u{0}", "field.characters"),
+            ("Ada\nLovelace", "field.characters"),
+            ("Ada \u{202e}ecalevoL", "field.characters"),
+            ("1234", "field.characters"),
+        ] {
+            assert_eq!(full_name(given).map_err(|(code, _)| code), Err(code), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn days_and_languages_have_one_form() {
+        for (given, good) in [
+            ("1990-12-10", true),
+            ("2000-02-29", true),
+            ("1900-02-29", false),
+            ("2001-02-31", false),
+            ("90-12-10", false),
+            ("+1990-12-1", false),
+            ("1990-1-01 ", false),
+        ] {
+            assert_eq!(birthday(given).is_some(), good, "{given}");
+        }
+        for (given, kept) in [
+            ("EN", Some("en")),
+            ("pt-br", Some("pt-BR")),
+            ("zh-hant-tw", Some("zh-Hant-TW")),
+            ("sw", Some("sw")),
+        ] {
+            assert_eq!(language(given).as_deref(), kept, "{given}");
+        }
+        for given in ["", "e", "english", "en-", "en_US", "é1", "en-\u{0}", "../en"] {
+            assert_eq!(language(given), None, "{given}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Forms with files (RFC 7578): read whole, within bounds of bytes, parts and time. What a file is, its slice
 //! says by its content; the names and types that come with files are not looked at.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use poem::{Body, FromRequest, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::State;
 use super::body;
@@ -24,6 +26,36 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ROOM: usize = 16 * 1024;
 /// More parts no form of ours has.
 const MOST_PARTS: usize = 16;
+
+/// How long a request waits for others to be done.
+const QUEUE: Duration = Duration::from_secs(10);
+/// Forms that one process reads at once.
+const AT_ONCE: usize = 8;
+
+/// Room for files: whoever has a place in it may hold a request's files in memory.
+#[derive(Clone, Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl Room {
+    async fn place(&self) -> poem::Result<Place> {
+        match tokio::time::timeout(QUEUE, Arc::clone(&self.0).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Place { _permit: place }),
+            _ => Err(Problem(Error::Unavailable("too many files are being sent".into())).into()),
+        }
+    }
+}
+
+/// A place in the room, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
 
 /// The media type of forms with files.
 pub const FORM: &str = "multipart/form-data";
@@ -46,14 +78,21 @@ pub fn is_form(request: &Request) -> bool {
     kind.eq_ignore_ascii_case(FORM)
 }
 
-/// The parts of a form whose files have no more than `most` bytes together.
+/// The parts of a form whose files have no more than `most` bytes together, and their place in the room.
 ///
 /// # Errors
-/// 415 for another media type, 413 above the limit, 408 after a minute, 400 for what is no form.
-pub async fn parts(request: &Request, body: &mut RequestBody, most: usize) -> poem::Result<Vec<Part>> {
+/// 415 for another media type, 413 above the limit, 408 after a minute, 400 for what is no form, 503 where too
+/// many others send files.
+pub async fn parts(
+    request: &Request,
+    body: &mut RequestBody,
+    most: usize,
+) -> poem::Result<(Vec<Part>, Place)> {
     if !is_form(request) {
         return Err(Problem::from(MEDIA.refuse("Send multipart/form-data.")).into());
     }
+    let state = request.data::<State>().ok_or_else(|| Problem(Error::internal("the edge is not there")))?;
+    let place = state.room.place().await?;
     let raw = body::read_within(request.headers(), body, most + ROOM, PATIENCE).await?;
     let mut body = RequestBody::new(Body::from(raw));
     let malformed = |_: ParseMultipartError| Problem::from(MALFORMED.refuse("The form cannot be read."));
@@ -68,12 +107,12 @@ pub async fn parts(request: &Request, body: &mut RequestBody, most: usize) -> po
         let is_file = field.file_name().is_some() || field.content_type().is_some();
         parts.push(Part { name, is_file, bytes: field.bytes().await.map_err(malformed)?.into() });
     }
-    Ok(parts)
+    Ok((parts, place))
 }
 
 /// A form of one file, in the part `file`. `MOST` is how many bytes it may have.
 #[derive(Debug)]
-pub struct OneFile<const MOST: usize>(pub Bytes);
+pub struct OneFile<const MOST: usize>(pub Bytes, pub Place);
 
 impl<'a, const MOST: usize> ApiExtractor<'a> for OneFile<MOST> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
@@ -100,12 +139,10 @@ impl<'a, const MOST: usize> ApiExtractor<'a> for OneFile<MOST> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        if request.data::<State>().is_none() {
-            return Err(Problem(Error::internal("the edge is not there")).into());
-        }
         let mut file = None;
         let mut faults = Vec::new();
-        for part in parts(request, body, MOST).await? {
+        let (parts, place) = parts(request, body, MOST).await?;
+        for part in parts {
             let pointer = format!("/{}", part.name.replace('~', "~0").replace('/', "~1"));
             match part.name.as_str() {
                 "file" if file.is_none() => file = Some(part.bytes),
@@ -117,7 +154,7 @@ impl<'a, const MOST: usize> ApiExtractor<'a> for OneFile<MOST> {
             faults.push(Fault::at("/file", "field.required", "This field is needed."));
         }
         match file.filter(|_| faults.is_empty()) {
-            Some(file) => Ok(Self(file)),
+            Some(file) => Ok(Self(file, place)),
             None => Err(Problem::from(invalid(faults)).into()),
         }
     }

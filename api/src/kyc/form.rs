@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::wire::{KycFormIn, KycIn, Named};
 use crate::edge::State;
 use crate::edge::body::{self, Body};
-use crate::edge::form::{FORM, is_form, parts};
+use crate::edge::form::{FORM, Place, is_form, parts};
 use crate::edge::problem::Problem;
 
 /// The parts that are files, and what may stand in place of each.
@@ -26,6 +26,7 @@ const SIDES: [(&str, &str); 2] =
 pub struct Handed {
     named: Named,
     files: [Option<bytes::Bytes>; 2],
+    _place: Option<Place>,
     /// What an idempotency key is bound to: a form has another boundary each time.
     pub digest: Vec<u8>,
 }
@@ -35,7 +36,7 @@ pub struct Handed {
 /// # Errors
 /// The refusals of [`kyc::keep`]; `request.invalid` where the front is neither named nor sent, or is both.
 pub async fn keep(ctx: &Context, client: &Client, person: &Person, handed: Handed) -> Result<Submission> {
-    let Handed { named, files, .. } = handed;
+    let Handed { named, files, _place, .. } = handed;
     let urls = [named.front, named.back];
     let mut faults = Vec::new();
     for (n, (file, url)) in SIDES.into_iter().enumerate() {
@@ -101,14 +102,15 @@ impl<'a> ApiExtractor<'a> for Handed {
     ) -> poem::Result<Self> {
         if !is_form(request) {
             let Body { ask, raw } = Body::<KycIn>::from_request(request, body, options).await?;
-            return Ok(Self { named: ask, files: [None, None], digest: raw });
+            return Ok(Self { named: ask, files: [None, None], _place: None, digest: raw });
         }
         let Some(state) = request.data::<State>() else {
             return Err(Problem(Error::internal("the edge is not there")).into());
         };
         let (mut fields, mut files, mut digest) = (Map::new(), [None, None], Vec::new());
         let mut faults = Vec::new();
-        for part in parts(request, body, 2 * file::MOST_BYTES).await? {
+        let (parts, place) = parts(request, body, 2 * file::MOST_BYTES).await?;
+        for part in parts {
             let side = SIDES.iter().position(|(file, _)| *file == part.name);
             for held in [part.name.as_bytes(), &part.bytes] {
                 digest.extend_from_slice(&sha256(held));
@@ -129,6 +131,6 @@ impl<'a> ApiExtractor<'a> for Handed {
             return Err(Problem::from(invalid(faults)).into());
         }
         let named = body::parse::<KycFormIn>(Value::Object(fields).to_string().as_bytes(), state);
-        Ok(Self { named: named.map_err(Problem)?, files, digest })
+        Ok(Self { named: named.map_err(Problem)?, files, _place: Some(place), digest })
     }
 }

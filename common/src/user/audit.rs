@@ -16,7 +16,7 @@ use crate::seal;
 use crate::session::Person;
 
 /// Fields that identify a person.
-const IDENTIFYING: [&str; 13] = [
+const IDENTIFYING: [&str; 17] = [
     "username",
     "email",
     "phone_number",
@@ -30,6 +30,10 @@ const IDENTIFYING: [&str; 13] = [
     "qualifications",
     "specialisation",
     "office",
+    "full_name",
+    "date_of_birth",
+    "emergency_contact",
+    "emergency_phone",
 ];
 
 /// A record before and after.

@@ -32,7 +32,8 @@ pub enum Change<T> {
 }
 
 impl<T: Clone> Change<T> {
-    fn over(&self, old: &Option<T>) -> Option<T> {
+    /// The value after the change.
+    pub(crate) fn over(&self, old: &Option<T>) -> Option<T> {
         match self {
             Self::Keep => old.clone(),
             Self::Set(new) => new.clone(),

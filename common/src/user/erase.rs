@@ -16,8 +16,8 @@ use crate::crm;
 use crate::error::{Error, Result};
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::secret;
-use crate::usage;
 use crate::upload;
+use crate::usage;
 
 /// How what a column keeps of a person goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("users", "last_login_ip", Way::Deleted),
     ("user_keys", "user_id", Way::Cascade),
     ("profiles", "user_id", Way::Cascade),
+    ("profile_changes", "user_id", Way::Cascade),
+    ("profile_changes", "actor", Way::Pseudonym),
     ("passwords", "user_id", Way::Cascade),
     ("sessions", "user_id", Way::Cascade),
     ("sessions", "ip_address", Way::Cascade),

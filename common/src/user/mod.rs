@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-pub(crate) use audit::{Changed, line, note_change};
+pub(crate) use audit::{Changed, key as user_key, line, note_change};
 pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};

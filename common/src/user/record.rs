@@ -33,6 +33,8 @@ pub struct Record {
     pub gender: Option<String>,
     /// Of the person.
     pub address: Option<String>,
+    /// Whether there is a picture of them.
+    pub has_picture: bool,
     pub(super) national_id_sealed: Option<Vec<u8>>,
     /// Whether they may sign in.
     pub status: Status,

@@ -18,8 +18,9 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>>
                   (r.is_staff OR u.is_superuser) AS "is_staff!", u.is_superuser, u.referral_code, u.referred_by,
                   u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device,
                   greatest(u.last_activity_at, used.at) AS last_activity_at,
-                  u.email_verified_at, u.phone_verified_at, u.kyc_status, u.deleted_at, u.erase_at, u.created_at, u.updated_at
-           FROM users u JOIN roles r ON r.role = u.role
+                  u.email_verified_at, u.phone_verified_at, u.kyc_status, u.deleted_at, u.erase_at, u.created_at, u.updated_at,
+                  (p.picture_large IS NOT NULL) AS "has_picture!"
+           FROM users u JOIN roles r ON r.role = u.role LEFT JOIN profiles p ON p.user_id = u.user_id
            CROSS JOIN LATERAL (SELECT max(s.last_used_at) AS at FROM sessions s WHERE s.user_id = u.user_id) used
            WHERE u.user_id = $1"#,
         user_id,
