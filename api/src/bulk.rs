@@ -119,7 +119,7 @@ pub struct BulkFilterIn {
     /// With this role.
     #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
     role: Option<String>,
-    /// The beginning of a username, an e-mail address or a phone number.
+    /// As in the list of people.
     search: Option<LineIn>,
     /// Whether the e-mail address is proved.
     email_verified: Option<bool>,

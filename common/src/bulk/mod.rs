@@ -23,7 +23,7 @@ use crate::idempotency::{self, Begun};
 use crate::job::{self, Queue, Terms};
 use crate::role::{self, Permission};
 use crate::session::Person;
-use crate::user::Status;
+use crate::user::{self, Standing, Status};
 
 /// The ids are nobody's, or nobody but the caller fits the filter.
 pub const NOBODY: Code = Code {
@@ -130,7 +130,7 @@ pub struct Filter {
     pub status: Option<Status>,
     /// With this role.
     pub role: Option<String>,
-    /// The beginning of a username, an address or a number.
+    /// As in the staff's list.
     pub search: Option<String>,
     /// Whether the e-mail address is proved.
     pub email_verified: Option<bool>,
@@ -140,6 +140,20 @@ pub struct Filter {
     pub start_date: Option<NaiveDate>,
     /// The last day of joining (UTC).
     pub end_date: Option<NaiveDate>,
+}
+
+impl From<Filter> for user::Filter {
+    fn from(filter: Filter) -> Self {
+        Self {
+            standing: filter.status.map_or(Standing::Kept, Standing::Only),
+            role: filter.role,
+            search: filter.search,
+            email_verified: filter.email_verified,
+            phone_verified: filter.phone_verified,
+            start_date: filter.start_date,
+            end_date: filter.end_date,
+        }
+    }
 }
 
 /// What is asked for.
@@ -277,13 +291,14 @@ async fn choose(
             (store::is_any_known(tx, ids, person.user_id()).await?, json!({ "ids": ids.len() }))
         }
         Who::Filter(filter) => {
-            let anybody = store::is_anybody(tx, filter, person.user_id(), now).await?;
+            let me = Some(person.user_id());
+            let found = user::choose(tx, &filter.clone().into(), now, me, Uuid::nil(), 1).await?;
             let mut told = serde_json::to_value(filter).map_err(Error::internal)?;
             if filter.search.is_some() {
                 // it may be somebody's address
                 told["search"] = json!("given");
             }
-            (anybody, json!({ "filter": told }))
+            (!found.is_empty(), json!({ "filter": told }))
         }
     };
     match anybody {

@@ -1,12 +1,11 @@
 //! The SQL of bulk actions: one statement a function, rows out, no decisions.
 
-use chrono::{DateTime, Days, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::{Failure, Filter};
+use super::Failure;
 use crate::audit::Client;
-use crate::user::{self, Status};
 
 type Sql<T> = Result<T, sqlx::Error>;
 
@@ -54,7 +53,8 @@ pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Ut
 /// Chooses these people, each once.
 pub async fn insert_items(tx: &mut PgConnection, bulk_action_id: Uuid, ids: &[Uuid]) -> Sql<()> {
     sqlx::query!(
-        "INSERT INTO bulk_items (bulk_action_id, user_id) SELECT DISTINCT $1::uuid, id FROM unnest($2::uuid[]) AS id",
+        "INSERT INTO bulk_items (bulk_action_id, user_id) SELECT DISTINCT $1::uuid, id FROM unnest($2::uuid[]) AS id
+         ON CONFLICT DO NOTHING",
         bulk_action_id,
         ids,
     )
@@ -69,46 +69,6 @@ pub async fn is_any_known(tx: &mut PgConnection, ids: &[Uuid], me: Uuid) -> Sql<
         r#"SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ANY($1) AND user_id <> $2) AS "known!""#,
         ids,
         me,
-    )
-    .fetch_one(tx)
-    .await
-}
-
-/// The moments between which people of a filter joined.
-fn between(filter: &Filter, asked_at: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
-    let from = filter.start_date.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    let until = filter.end_date.and_then(|day| day.checked_add_days(Days::new(1)));
-    let until = until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    // whoever joined in the moment of asking is in
-    let asked_at = asked_at + chrono::TimeDelta::milliseconds(1);
-    (from.unwrap_or(DateTime::UNIX_EPOCH), until.map_or(asked_at, |until| until.min(asked_at)))
-}
-
-/// Whether somebody fits the filter, but for `me`.
-pub async fn is_anybody(
-    tx: &mut PgConnection,
-    filter: &Filter,
-    me: Uuid,
-    asked_at: DateTime<Utc>,
-) -> Sql<bool> {
-    let (from, until) = between(filter, asked_at);
-    sqlx::query_scalar!(
-        r#"SELECT EXISTS (
-               SELECT 1 FROM users
-               WHERE user_id <> $1 AND created_at >= $2 AND created_at < $3
-                 AND CASE WHEN $4::user_status IS NULL THEN status <> 'deleted' ELSE status = $4 END
-                 AND ($5::text IS NULL OR role = $5)
-                 AND ($6::text IS NULL OR lower(username) LIKE $6 OR email LIKE $6 OR phone_number LIKE $6)
-                 AND ($7::bool IS NULL OR (email_verified_at IS NOT NULL) = $7)
-                 AND ($8::bool IS NULL OR (phone_verified_at IS NOT NULL) = $8)) AS "anybody!""#,
-        me,
-        from,
-        until,
-        filter.status as Option<Status>,
-        filter.role,
-        filter.search.as_deref().map(user::prefix),
-        filter.email_verified,
-        filter.phone_verified,
     )
     .fetch_one(tx)
     .await
@@ -155,42 +115,6 @@ pub async fn find_last_item(db: impl PgExecutor<'_>, bulk_action_id: Uuid) -> Sq
         bulk_action_id,
     );
     last.fetch_optional(db).await
-}
-
-/// Chooses the next people who fit the filter, by id. Answers with how many.
-pub async fn insert_chosen(
-    tx: &mut PgConnection,
-    order: &Order,
-    filter: &Filter,
-    after: Uuid,
-    most: i64,
-) -> Sql<u64> {
-    let (from, until) = between(filter, order.created_at);
-    let done = sqlx::query!(
-        "INSERT INTO bulk_items (bulk_action_id, user_id)
-         SELECT $1, user_id FROM users
-         WHERE user_id > $2 AND created_at >= $3 AND created_at < $4
-           AND CASE WHEN $5::user_status IS NULL THEN status <> 'deleted' ELSE status = $5 END
-           AND ($6::text IS NULL OR role = $6)
-           AND ($7::text IS NULL OR lower(username) LIKE $7 OR email LIKE $7 OR phone_number LIKE $7)
-           AND ($8::bool IS NULL OR (email_verified_at IS NOT NULL) = $8)
-           AND ($9::bool IS NULL OR (phone_verified_at IS NOT NULL) = $9)
-         ORDER BY user_id LIMIT $10
-         ON CONFLICT DO NOTHING",
-        order.bulk_action_id,
-        after,
-        from,
-        until,
-        filter.status as Option<Status>,
-        filter.role,
-        filter.search.as_deref().map(user::prefix),
-        filter.email_verified,
-        filter.phone_verified,
-        most,
-    )
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected())
 }
 
 /// Locks an action whose people are still chosen. False: another body has chosen them all.

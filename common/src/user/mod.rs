@@ -1,6 +1,7 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
 mod audit;
+pub mod common_word;
 pub mod completeness;
 mod config;
 mod create;
@@ -8,6 +9,7 @@ pub mod edit;
 pub mod erase;
 pub mod identifier;
 pub mod inactive;
+mod list;
 mod record;
 mod status;
 mod store;
@@ -24,8 +26,10 @@ pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
-pub use record::{Filter, Page, Record, Row, list, show, show_to};
-pub(crate) use record::{note_read, prefix};
+pub(crate) use list::choose;
+pub use list::{Filter, Order, Page, Row, Slice, Standing, list};
+pub(crate) use record::note_read;
+pub use record::{Record, show, show_to};
 pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
 pub(crate) use status::{delete_in, restore_in, set_status_in, write_to_in};
 pub use store::Found;
@@ -123,8 +127,16 @@ pub const NOT_DELETED: Code = Code {
     title: "The account is not deleted",
     advice: "Set its status instead.",
 };
+/// Lists are narrowed rather than paged through.
+pub const TOO_DEEP: Code = Code {
+    code: "user.page_too_deep",
+    status: 422,
+    title: "No page lies so deep",
+    advice: "Narrow the list by a filter, days of joining or a search; an export has everybody.",
+};
 /// All refusals of this slice.
 pub const CODES: &[Code] = &[
+    TOO_DEEP,
     CHANGED,
     IDENTIFIER_NEEDED,
     SELF,

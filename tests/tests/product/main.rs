@@ -53,6 +53,7 @@ mod passkey_client;
 mod passkeys;
 mod passwords;
 mod payloads;
+mod people;
 mod processes;
 mod purposes;
 mod push;
