@@ -7,7 +7,7 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, user,
+    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, session, upload, user,
 };
 
 use crate::edge::problem;
@@ -33,6 +33,7 @@ pub fn codes() -> Vec<Code> {
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
+        .chain(upload::CODES)
         .chain(ip_block::CODES)
         .chain(notify::CODES)
         .chain(desk::CODES)

@@ -37,6 +37,7 @@ pub mod seed;
 pub mod session;
 pub mod sheet;
 pub mod telemetry;
+pub mod upload;
 pub mod user;
 
 pub use context::Context;

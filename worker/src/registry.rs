@@ -12,7 +12,7 @@ use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{common_word, erase, inactive, unused};
-use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session};
+use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session, upload};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
@@ -26,6 +26,8 @@ pub fn registry() -> Registry {
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
     all.scheduled::<blank::CleanupPushTokens>("cleanup_push_tokens", "0 0 * * * *", CatchUp::One)
         .spread(minutes(5));
+    all.scheduled::<upload::Cleanup>("cleanup_uploads", "0 0 * * * *", CatchUp::One).spread(minutes(5));
+    all.job::<upload::DeleteReleased>();
     all.scheduled::<retention::CleanupAuditLogs>("cleanup_audit_logs", "0 0 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<blank::BlankOldAddresses>("blank_old_addresses", "0 40 3 * * *", CatchUp::One)
@@ -38,6 +40,7 @@ pub fn registry() -> Registry {
         .spread(minutes(5));
     all.job::<reminder::RemindProfiles>();
     all.job::<bulk::RunAction>();
+    all.job::<bulk::ReleaseResult>();
     all.job::<report::BuildReport>();
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));

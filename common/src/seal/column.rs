@@ -18,6 +18,8 @@ pub enum Column {
     TotpFactors,
     /// `users.national_id_sealed`, with `national_id_hash` beside it.
     NationalIds,
+    /// `uploads.sealed_key`.
+    Uploads,
 }
 
 /// A row's own id.
@@ -62,7 +64,8 @@ pub(super) struct Anew {
 
 impl Column {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::SigningKeys, Self::UserKeys, Self::TotpFactors, Self::NationalIds];
+    pub const ALL: [Self; 5] =
+        [Self::SigningKeys, Self::UserKeys, Self::TotpFactors, Self::NationalIds, Self::Uploads];
 
     /// Table and column.
     pub fn name(self) -> &'static str {
@@ -71,6 +74,7 @@ impl Column {
             Self::UserKeys => "user_keys.sealed",
             Self::TotpFactors => "totp_factors.sealed",
             Self::NationalIds => "users.national_id_sealed",
+            Self::Uploads => "uploads.sealed_key",
         }
     }
 
@@ -81,6 +85,7 @@ impl Column {
             Self::UserKeys => "user_key",
             Self::TotpFactors => "totp",
             Self::NationalIds => "national_id",
+            Self::Uploads => crate::upload::SEALED_FOR,
         }
     }
 
@@ -101,6 +106,7 @@ impl Column {
             Self::UserKeys => store::list_user_keys(db, newest, id, most).await?,
             Self::TotpFactors => store::list_totp_factors(db, newest, id, most).await?,
             Self::NationalIds => store::list_national_ids(db, newest, id, most).await?,
+            Self::Uploads => store::list_uploads(db, newest, id, most).await?,
         };
         Ok(rows.into_iter().map(|Sealed { key, value }| (RowKey::Id(key), value)).collect())
     }
@@ -112,7 +118,7 @@ impl Column {
                 let key = keys.derive("national_id");
                 rows.iter().map(|row| key.mac(&[&row.opened]).to_vec()).collect()
             }
-            Self::SigningKeys | Self::UserKeys | Self::TotpFactors => Vec::new(),
+            Self::SigningKeys | Self::UserKeys | Self::TotpFactors | Self::Uploads => Vec::new(),
         };
         match self {
             Self::SigningKeys => {
@@ -122,6 +128,7 @@ impl Column {
             Self::UserKeys => store::set_user_keys(db, &by_id(rows)).await,
             Self::TotpFactors => store::set_totp_factors(db, &by_id(rows)).await,
             Self::NationalIds => store::set_national_ids(db, &by_id(rows), &hashes).await,
+            Self::Uploads => store::set_uploads(db, &by_id(rows)).await,
         }
     }
 }

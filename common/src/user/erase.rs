@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::crm;
 use crate::error::Result;
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
-use crate::secret;
+use crate::{secret, upload};
 
 /// How what a column keeps of a person goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("devices", "user_id", Way::Cascade),
     ("reminders", "user_id", Way::Cascade),
     ("reports", "user_id", Way::Cascade),
+    ("uploads", "user_id", Way::Blanked),
     ("bulk_actions", "created_by", Way::Pseudonym),
     ("bulk_actions", "ip_address", Way::Blanked),
     ("bulk_actions", "user_agent", Way::Blanked),
@@ -151,6 +152,7 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     let names: Vec<String> = hashes.iter().map(|hash| secret::hex(hash)).collect();
     store::set_audit_blank(&mut tx, user_id, &names).await?;
     store::set_bulk_blank(&mut tx, user_id).await?;
+    upload::release_all(&mut tx, user_id, now).await?;
     store::delete(&mut tx, user_id).await?;
     store::insert_erased(&mut tx, user_id, now).await?;
     crm::erased(&mut tx, user_id, now).await?;

@@ -76,6 +76,7 @@ mod timing;
 mod tokens;
 mod totp;
 mod traces;
+mod uploads;
 mod users;
 mod verification;
 mod webhooks;

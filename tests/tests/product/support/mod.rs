@@ -2,6 +2,7 @@
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
 pub mod authenticator;
+pub mod bucket;
 pub mod chaos;
 pub mod command;
 pub mod crm;
