@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Connection;
 use uuid::Uuid;
 
-use super::{Action, Filter, store};
+use super::{Action, Filter, export, store};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
@@ -36,7 +36,7 @@ pub struct RunAction {
 impl Job for RunAction {
     const KIND: &'static str = "bulk.run_action";
     const QUEUE: Queue = Queue::Bulk;
-    const TIMEOUT: Duration = Duration::from_secs(600);
+    const TIMEOUT: Duration = Duration::from_secs(1800);
 
     async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
         let run = go_on(ctx, lease, self.bulk_action_id).await;
@@ -68,6 +68,9 @@ async fn go_on(ctx: &Context, lease: &Lease, bulk_action_id: Uuid) -> Result<boo
                 break;
             }
         }
+    }
+    if Action::named(&order.action) == Some(Action::Export) {
+        return export::write(ctx, lease, &client, &order).await;
     }
     for _ in rounds {
         let asker = session::recall(ctx, order.created_by, order.session_id, order.created_at).await?;
@@ -177,6 +180,7 @@ async fn act(
             let facts = Facts { subject, text, ..Facts::at(ctx.now()) };
             return user::write_to_in(tx, ctx, client, asker, user_id, facts, reason).await;
         }
+        Action::Export => return Err(Error::internal("an export is written as a whole")),
     };
     user::set_status_in(tx, ctx, client, asker, user_id, status, reason).await
 }

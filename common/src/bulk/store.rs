@@ -17,6 +17,7 @@ pub struct NewAction<'a> {
     pub role: Option<&'a str>,
     pub subject: Option<&'a str>,
     pub message: Option<&'a str>,
+    pub format: Option<&'a str>,
     pub filter: Option<&'a serde_json::Value>,
     pub created_by: Uuid,
     pub session_id: Uuid,
@@ -28,8 +29,8 @@ pub struct NewAction<'a> {
 pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
         "INSERT INTO bulk_actions (bulk_action_id, action, reason, role, subject, message, filter, created_by,
-                                   session_id, ip_address, user_agent, request_id, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                                   session_id, ip_address, user_agent, request_id, created_at, expires_at, format)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         new.bulk_action_id,
         new.action,
         new.reason,
@@ -44,6 +45,7 @@ pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Ut
         new.client.request_id,
         now,
         new.expires_at,
+        new.format,
     )
     .execute(tx)
     .await?;
@@ -93,6 +95,10 @@ pub struct Order {
     pub expires_at: DateTime<Utc>,
     pub selected_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+    pub format: Option<String>,
+    pub exported: i64,
+    pub upload_id: Option<Uuid>,
+    pub result_until: Option<DateTime<Utc>>,
 }
 
 /// One action.
@@ -100,7 +106,8 @@ pub async fn find_order(db: impl PgExecutor<'_>, bulk_action_id: Uuid) -> Sql<Op
     sqlx::query_as!(
         Order,
         "SELECT bulk_action_id, action, reason, role, subject, message, filter, created_by, session_id, ip_address,
-                user_agent, request_id, created_at, expires_at, selected_at, finished_at
+                user_agent, request_id, created_at, expires_at, selected_at, finished_at, format, exported, upload_id,
+                result_until
          FROM bulk_actions WHERE bulk_action_id = $1",
         bulk_action_id,
     )
@@ -235,4 +242,94 @@ pub async fn list_failures(
     )
     .fetch_all(db)
     .await
+}
+
+/// The next people of an action who have no outcome, after this one by id.
+pub async fn list_open_after(
+    db: impl PgExecutor<'_>,
+    bulk_action_id: Uuid,
+    after: Uuid,
+    most: i64,
+) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT user_id FROM bulk_items WHERE bulk_action_id = $1 AND user_id > $2 AND outcome IS NULL
+         ORDER BY user_id LIMIT $3",
+        bulk_action_id,
+        after,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Of how many people the file holds a row by now.
+pub async fn set_exported(db: impl PgExecutor<'_>, bulk_action_id: Uuid, exported: i64) -> Sql<()> {
+    sqlx::query!("UPDATE bulk_actions SET exported = $2 WHERE bulk_action_id = $1", bulk_action_id, exported)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Writes what became of everybody who has no outcome.
+pub async fn set_open_outcome(tx: &mut PgConnection, bulk_action_id: Uuid, code: &str) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE bulk_items SET outcome = 'failed', code = $2 WHERE bulk_action_id = $1 AND outcome IS NULL",
+        bulk_action_id,
+        code,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Writes of these what became of them.
+pub async fn set_outcomes(
+    db: impl PgExecutor<'_>,
+    bulk_action_id: Uuid,
+    ids: &[Uuid],
+    outcome: &str,
+    code: &str,
+) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE bulk_items SET outcome = $3, code = $4 WHERE bulk_action_id = $1 AND user_id = ANY($2)",
+        bulk_action_id,
+        ids,
+        outcome,
+        code,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The file is there. False: another body was first.
+pub async fn set_result(
+    tx: &mut PgConnection,
+    bulk_action_id: Uuid,
+    upload_id: Uuid,
+    exported: i64,
+    until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Sql<bool> {
+    let done = sqlx::query!(
+        "UPDATE bulk_actions SET upload_id = $2, exported = $3, result_until = $4, finished_at = $5
+         WHERE bulk_action_id = $1 AND finished_at IS NULL",
+        bulk_action_id,
+        upload_id,
+        exported,
+        until,
+        now,
+    );
+    Ok(done.execute(tx).await?.rows_affected() == 1)
+}
+
+/// Takes the file from an action. Answers with which it was.
+pub async fn take_result(tx: &mut PgConnection, bulk_action_id: Uuid) -> Sql<Option<Uuid>> {
+    let taken = sqlx::query_scalar!(
+        r#"WITH held AS (SELECT upload_id FROM bulk_actions WHERE bulk_action_id = $1 FOR UPDATE)
+           UPDATE bulk_actions SET upload_id = NULL FROM held
+           WHERE bulk_action_id = $1 AND held.upload_id IS NOT NULL RETURNING held.upload_id AS "upload_id!""#,
+        bulk_action_id,
+    );
+    taken.fetch_optional(tx).await
 }

@@ -1,6 +1,7 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
 mod audit;
+mod card;
 pub mod common_word;
 pub mod completeness;
 mod config;
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+pub use card::Card;
+pub(crate) use card::list_cards;
 pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};

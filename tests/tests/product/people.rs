@@ -29,7 +29,7 @@ async fn crowd(product: &Product) {
                                   status, role, email_verified_at, phone_verified_at, created_at, updated_at,
                                   last_login_at)
                SELECT gen_random_uuid(), first || '.' || n, first || '.' || n, initcap(first), last,
-                      first || last || n % 7 || '@school' || n % 3 || '.example', '+254711' || lpad((n * 7919 % 1000000)::text, 6, '0'),
+                      first || '.' || n || '@school' || n % 3 || '.example', '+254711' || lpad((n * 7919 % 1000000)::text, 6, '0'),
                       CASE WHEN n % 10 < 8 THEN 'active' WHEN n % 10 = 8 THEN 'suspended' ELSE 'deleted' END::user_status,
                       CASE WHEN n % 4 = 0 THEN 'trainee' ELSE 'member' END,
                       CASE WHEN n % 5 > 0 THEN $1 END, CASE WHEN n % 6 = 0 THEN $1 END,
@@ -81,9 +81,9 @@ fn means(search: &str, fields: &[String]) -> bool {
 }
 
 /// Walks through all pages and compares with whom the filter means, in the order it means.
-async fn compare(product: &Product, staff: &Value, query: &[(&str, &str)]) {
+async fn compare(product: &Product, people: &[Somebody], staff: &Value, query: &[(&str, &str)]) {
     let given = |name: &str| query.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let mut all = everybody(product).await;
+    let mut all: Vec<&Somebody> = people.iter().collect();
     all.retain(|one| {
         let status = given("status").unwrap_or("active");
         (status == "all" || one.status == status)
@@ -116,7 +116,7 @@ async fn compare(product: &Product, staff: &Value, query: &[(&str, &str)]) {
         let mut url = reqwest::Url::parse("http://x/api/admin/users").unwrap();
         url.query_pairs_mut()
             .extend_pairs(query)
-            .append_pair("page_size", "150")
+            .append_pair("page_size", "200")
             .append_pair("page", &page.to_string());
         let path = format!("{}?{}", url.path(), url.query().unwrap());
         let (status, shown) = product.get(&path, staff).await;
@@ -128,7 +128,7 @@ async fn compare(product: &Product, staff: &Value, query: &[(&str, &str)]) {
         );
         let items = shown["items"].as_array().unwrap();
         found.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
-        if items.len() < 150 {
+        if items.len() < 200 {
             break;
         }
     }
@@ -148,9 +148,11 @@ async fn desk() -> (Product, Value) {
 #[tokio::test]
 async fn every_filter_and_order_finds_whom_it_means_in_its_order() {
     let (product, staff) = desk().await;
+    let people = everybody(&product).await;
     for ordering in ["date_joined", "-date_joined", "username", "-username", "last_login", "-last_login"] {
-        compare(&product, &staff, &[("ordering", ordering)]).await;
-        compare(&product, &staff, &[("ordering", ordering), ("status", "all"), ("search", "wanj")]).await;
+        compare(&product, &people, &staff, &[("ordering", ordering)]).await;
+        compare(&product, &people, &staff, &[("ordering", ordering), ("status", "all"), ("search", "wanj")])
+            .await;
     }
     for filter in [
         [("status", "suspended"), ("email_verified", "true")],
@@ -159,7 +161,7 @@ async fn every_filter_and_order_finds_whom_it_means_in_its_order() {
         [("role", "trainee"), ("phone_verified", "true")],
         [("role", "nobody_has_it"), ("status", "all")],
     ] {
-        compare(&product, &staff, &filter).await;
+        compare(&product, &people, &staff, &filter).await;
     }
 }
 
@@ -208,14 +210,19 @@ async fn a_search_finds_the_same_whether_its_words_are_common_or_not() {
         "annwanji",
     ];
     for round in ["nobody has counted", "counted"] {
-        for search in searches {
-            for status in ["active", "all"] {
-                compare(&product, &staff, &[("search", search), ("status", status)]).await;
-            }
+        let people = everybody(&product).await;
+        for (n, search) in searches.into_iter().enumerate() {
+            let status = if n % 3 == 0 { "all" } else { "active" };
+            compare(&product, &people, &staff, &[("search", search), ("status", status)]).await;
         }
-        compare(&product, &staff, &[("search", "wanjiru"), ("role", "trainee")]).await;
-        compare(&product, &staff, &[("search", "wanjiru"), ("phone_verified", "true"), ("status", "all")])
-            .await;
+        compare(&product, &people, &staff, &[("search", "wanjiru"), ("role", "trainee")]).await;
+        compare(
+            &product,
+            &people,
+            &staff,
+            &[("search", "wanjiru"), ("phone_verified", "true"), ("status", "all")],
+        )
+        .await;
         if round == "counted" {
             break;
         }
@@ -269,7 +276,7 @@ async fn what_no_list_answers_is_refused_and_each_list_leaves_a_line_without_the
     let staff = product.register("staff@example.org", "staffer").await;
     let path = "/api/admin/users";
     assert_eq!(product.get(path, &staff).await.1["code"], "auth.forbidden");
-    assert_eq!(product.get(path, &Value::Null).await.0, 401);
+    assert_eq!(product.send(Method::GET, path, &Value::Null, &[]).await.status(), 401);
     product.world.execute("UPDATE users SET role = 'hod'").await;
     for query in [
         "page=0",

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::Sql;
 use crate::user::Status;
+use crate::user::card::Card;
 use crate::user::record::Record;
 
 /// A record.
@@ -120,6 +121,20 @@ pub async fn set_status(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// What lists know of these people, by id.
+pub async fn list_cards(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Sql<Vec<Card>> {
+    sqlx::query_as!(
+        Card,
+        r#"SELECT user_id, username, email, phone_number, first_name, last_name, status AS "status: Status", role,
+                  email_verified_at IS NOT NULL AS "email_verified!",
+                  phone_verified_at IS NOT NULL AS "phone_verified!", created_at, last_login_at
+           FROM users WHERE user_id = ANY($1) ORDER BY user_id"#,
+        ids,
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// The sealed key of somebody.
