@@ -5,7 +5,9 @@ use keryu_common::api_key::Scope;
 use keryu_common::config::Config;
 use keryu_common::error::Code;
 use keryu_common::role::Permission;
-use keryu_common::user::{self, Change, Edits, Filter, NewPerson, Record, Row, Status};
+use keryu_common::user::{
+    self, Change, Edits, Filter, NewPerson, Order, Page, Record, Row, Slice, Standing, Status,
+};
 use keryu_common::{Context, factor, idempotency, mask, session};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -32,7 +34,7 @@ pub const NOTES: &[Note] = &[
     Note {
         operation: "user_list",
         security: Security::Staff(Permission::UsersRead),
-        refusals: &[VALIDATION],
+        refusals: &[VALIDATION, user::TOO_DEEP],
     },
     Note {
         operation: "user_add",
@@ -583,7 +585,7 @@ impl Example for UserListOut {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct UserPageOut {
-    /// Newest first.
+    /// In the order asked for.
     items: Vec<UserListOut>,
     /// Which page, from 1.
     page: u32,
@@ -591,8 +593,21 @@ pub struct UserPageOut {
     page_size: u32,
     /// How many there are in all.
     total: i64,
-    /// Whether `total` is exact. Above 10,000 it is an estimate, and of a search at least so many.
+    /// Whether `total` is exact. Above 10,000 it is an estimate.
     total_is_exact: bool,
+}
+
+impl UserPageOut {
+    /// A page on the wire.
+    pub fn of(found: Page, page: u32, page_size: u32) -> Json<Self> {
+        Json(Self {
+            items: found.items.into_iter().map(UserListOut::from).collect(),
+            page,
+            page_size,
+            total: found.total,
+            total_is_exact: found.total_is_exact,
+        })
+    }
 }
 
 impl Example for UserPageOut {
@@ -620,15 +635,15 @@ pub enum StatusIn {
 }
 
 impl StatusIn {
-    /// None: all.
-    pub fn status(self) -> Option<Status> {
-        Some(match self {
+    /// As the store wants it.
+    pub fn standing(self) -> Standing {
+        Standing::Only(match self {
             Self::Active => Status::Active,
             Self::Inactive => Status::Inactive,
             Self::Suspended => Status::Suspended,
             Self::Banned => Status::Banned,
             Self::Deleted => Status::Deleted,
-            Self::All => return None,
+            Self::All => return Standing::Any,
         })
     }
 }
@@ -657,21 +672,19 @@ impl Users {
         page_size: Query<Option<u32>>,
         /// Of which status; `active` without it.
         status: Query<Option<StatusIn>>,
-        /// The beginning of a username, an e-mail address or a phone number.
+        /// From three letters or digits in a row: any part of a username, a name, an e-mail address or a phone
+        /// number, without regard to case and accents. Shorter: how one of them begins.
         #[oai(validator(min_length = 1, max_length = 100))]
         search: Query<Option<TextIn>>,
     ) -> Answer<Json<UserPageOut>> {
         let (page, page_size) = (page.0.unwrap_or(1), page_size.0.unwrap_or(50));
-        let search = search.0.map(|text| text.0);
-        let filter = Filter { status: status.0.unwrap_or(StatusIn::Active).status(), search };
-        let found = user::list(&ctx, &from, &person, &filter, page.into(), page_size.into()).await?;
-        Ok(Json(UserPageOut {
-            items: found.items.into_iter().map(UserListOut::from).collect(),
-            page,
-            page_size,
-            total: found.total,
-            total_is_exact: found.total_is_exact,
-        }))
+        let filter = Filter {
+            standing: status.0.unwrap_or(StatusIn::Active).standing(),
+            search: search.0.map(|text| text.0),
+            ..Filter::default()
+        };
+        let slice = Slice { order: Order::Newest, page: page.into(), page_size: page_size.into() };
+        Ok(UserPageOut::of(user::list(&ctx, &from, &person, &filter, slice).await?, page, page_size))
     }
 
     /// Make an account for somebody

@@ -11,7 +11,7 @@ use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
-use keryu_common::user::{erase, inactive, unused};
+use keryu_common::user::{common_word, erase, inactive, unused};
 use keryu_common::{
     Context, activity, bulk, crm, export, job, kyc, notify, picture, reminder, report, retention, session,
     upload, wallet,
@@ -45,6 +45,7 @@ pub fn registry() -> Registry {
     all.job::<reminder::RemindKyc>();
     all.scheduled::<kyc::ExpireDocuments>("expire_kyc", "0 10 9 * * *", CatchUp::One).spread(minutes(5));
     all.job::<bulk::RunAction>();
+    all.job::<bulk::ReleaseResult>();
     all.job::<report::BuildReport>();
     all.job::<export::BuildExport>();
     all.scheduled::<report::RequestMonthly>("monthly_reports", "0 0 5 1 * *", CatchUp::One)
@@ -56,6 +57,7 @@ pub fn registry() -> Registry {
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)
         .spread(minutes(5));
+    all.scheduled::<common_word::CountWords>("count_words", "0 50 3 * * *", CatchUp::One).spread(minutes(5));
     all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One).spread(minutes(5));
     all
 }

@@ -311,6 +311,36 @@ impl ParseFromParameter for TimeIn {
     }
 }
 
+/// A day of a query (RFC 3339, full-date), of the years 1970 to 9999.
+#[derive(Debug, Clone, Copy)]
+pub struct DateIn(pub NaiveDate);
+
+impl Type for DateIn {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "string_date".into()
+    }
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "date")))
+    }
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(self.as_raw_value().into_iter())
+    }
+}
+
+impl ParseFromParameter for DateIn {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        let told = "This is not a day of the form 2030-01-31.";
+        day(text).map(Self).ok_or_else(|| ParseError::custom(told))
+    }
+}
+
 /// Refuses hidden characters.
 fn seen(text: &str) -> Result<(), (&'static str, &'static str)> {
     if text.chars().any(is_hidden) {

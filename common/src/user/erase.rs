@@ -37,6 +37,7 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("users", "user_id", Way::Deleted),
     ("users", "referred_by", Way::Blanked),
     ("users", "last_login_ip", Way::Deleted),
+    ("user_words", "user_id", Way::Deleted), // by a trigger, with the row of the person
     ("user_keys", "user_id", Way::Cascade),
     ("profiles", "user_id", Way::Cascade),
     ("profile_changes", "user_id", Way::Cascade),

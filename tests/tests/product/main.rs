@@ -59,6 +59,7 @@ mod passkey_client;
 mod passkeys;
 mod passwords;
 mod payloads;
+mod people;
 mod pictures;
 mod processes;
 mod profiles;
