@@ -70,8 +70,7 @@ fn operations() -> impl OpenApi {
             wallet::Wallets,
             (usage::Usage, usage::Intake),
         ),
-        (staff::Staff, bulk::Bulk),
-        (kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
+        ((staff::Staff, bulk::Bulk), (kyc::Kyc, kyc_desk::KycDesk, consent::Consents)),
         ip_block::IpBlocks,
         (
             (delivery::Deliveries, notification::Notifications),

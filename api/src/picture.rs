@@ -8,13 +8,14 @@ use keryu_common::provider::storage;
 use keryu_common::{Context, idempotency, session, upload, user};
 use poem::http::{StatusCode, header};
 use poem::web::Data;
-use poem::{IntoResponse, Response};
+use poem::{IntoResponse, Request, Response};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::registry::{
     MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::edge::client::Caller;
