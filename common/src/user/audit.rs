@@ -86,7 +86,7 @@ pub(super) async fn note_sealed(
 }
 
 /// Something of a person's for a line, sealed under their own key.
-pub(super) fn seal(key: &[u8; 32], text: &Value) -> Result<Vec<u8>> {
+pub(crate) fn seal(key: &[u8; 32], text: &Value) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(text).map_err(Error::internal)?;
     seal::seal_with(key, b"audit", &text)
 }
@@ -97,7 +97,7 @@ pub(super) fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Value> {
 }
 
 /// The person's own key.
-pub(super) async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
+pub(crate) async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
     let sealed = store::find_key(tx, user_id).await?;
     let key = seal::open(&ctx.config.keys, "user_key", user_id.as_bytes(), &sealed);
     key.and_then(|key| key.try_into().ok())
