@@ -217,7 +217,8 @@ pub async fn approve(
     let expires_at = days.and_then(|days| now.checked_add_signed(days));
     store::set_replaced(&mut tx, row.user_id, now).await?;
     store::set_approved(&mut tx, submission_id, person.user_id(), expires_at, now).await?;
-    let line = line(client, person, row.user_id, "kyc.approved", json!({ "submission_id": submission_id }), now);
+    let line =
+        line(client, person, row.user_id, "kyc.approved", json!({ "submission_id": submission_id }), now);
     audit::note_change(&mut tx, line, turned(&row, State::Approved, None)).await?;
     let facts = Facts { date: expires_at.map(|at| at.date_naive()), ..Facts::at(now) };
     finish(tx, ctx, client, &row, Message::KycApproved, facts).await
@@ -241,7 +242,8 @@ pub async fn reject(
     // the words may tell what the document tells: they go with the person's key
     let key = user::audit::key(&mut tx, ctx, row.user_id).await?;
     let sealed = user::audit::seal(&key, &json!({ "reason": reason }))?;
-    let line = line(client, person, row.user_id, "kyc.rejected", json!({ "submission_id": submission_id }), now);
+    let line =
+        line(client, person, row.user_id, "kyc.rejected", json!({ "submission_id": submission_id }), now);
     audit::note_change(&mut tx, line, turned(&row, State::Rejected, Some(sealed))).await?;
     let facts = Facts { text: Some(reason.to_owned()), ..Facts::at(now) };
     finish(tx, ctx, client, &row, Message::KycRejected, facts).await
