@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::file::Kind;
@@ -217,8 +217,9 @@ pub async fn approve(
     let expires_at = days.and_then(|days| now.checked_add_signed(days));
     store::set_replaced(&mut tx, row.user_id, now).await?;
     store::set_approved(&mut tx, submission_id, person.user_id(), expires_at, now).await?;
-    let details = json!({ "submission_id": submission_id });
-    note_decision(&mut tx, client, person, &row, ("kyc.approved", State::Approved), details, now).await?;
+    let line =
+        line(client, person, row.user_id, "kyc.approved", json!({ "submission_id": submission_id }), now);
+    audit::note_change(&mut tx, line, turned(&row, State::Approved, None)).await?;
     let facts = Facts { date: expires_at.map(|at| at.date_naive()), ..Facts::at(now) };
     finish(tx, ctx, client, &row, Message::KycApproved, facts).await
 }
@@ -238,8 +239,12 @@ pub async fn reject(
     let (mut tx, row) = decide(ctx, person, submission_id, version).await?;
     let now = ctx.now().max(row.updated_at + TimeDelta::microseconds(1));
     store::set_rejected(&mut tx, submission_id, person.user_id(), reason, now).await?;
-    let details = json!({ "submission_id": submission_id, "reason": reason });
-    note_decision(&mut tx, client, person, &row, ("kyc.rejected", State::Rejected), details, now).await?;
+    // the words may tell what the document tells: they go with the person's key
+    let key = user::audit::key(&mut tx, ctx, row.user_id).await?;
+    let sealed = user::audit::seal(&key, &json!({ "reason": reason }))?;
+    let line =
+        line(client, person, row.user_id, "kyc.rejected", json!({ "submission_id": submission_id }), now);
+    audit::note_change(&mut tx, line, turned(&row, State::Rejected, Some(sealed))).await?;
     let facts = Facts { text: Some(reason.to_owned()), ..Facts::at(now) };
     finish(tx, ctx, client, &row, Message::KycRejected, facts).await
 }
@@ -306,19 +311,10 @@ async fn note_read(
     Ok(())
 }
 
-async fn note_decision(
-    tx: &mut PgConnection,
-    client: &Client,
-    person: &Person,
-    row: &Row,
-    (action, state): (&'static str, State),
-    details: Value,
-    now: DateTime<Utc>,
-) -> Result<()> {
+/// What a decision changed, for its audit line.
+fn turned(row: &Row, into: State, sealed: Option<Vec<u8>>) -> Values {
     let said = |state: &str| json!({ "status": state });
-    let values = Values { old: said(&row.state), new: said(state.name()), sealed: None };
-    let line = line(client, person, row.user_id, action, details, now);
-    Ok(audit::note_change(tx, line, values).await?)
+    Values { old: said(&row.state), new: said(into.name()), sealed }
 }
 
 async fn finish(

@@ -88,7 +88,7 @@ pub fn check(bytes: &[u8]) -> Result<Kind, Refusal> {
     if bytes.len() > MOST_BYTES {
         return Err(BYTES.refuse(format!("The file has more than {MOST_BYTES} bytes.")));
     }
-    let (kind, read): (_, fn(&[u8]) -> Option<Picture>) = match bytes {
+    let (kind, read): (_, Reader) = match bytes {
         [0xff, 0xd8, 0xff, ..] => (Kind::Jpeg, jpeg),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => (Kind::Png, png),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => (Kind::Webp, webp),
@@ -106,6 +106,9 @@ pub fn check(bytes: &[u8]) -> Result<Kind, Refusal> {
     }
     Ok(kind)
 }
+
+/// Reads the headers of a picture; none: it is not whole.
+type Reader = fn(&[u8]) -> Option<Picture>;
 
 /// What the headers of a whole picture say.
 #[derive(Clone, Copy, Debug, Default)]

@@ -281,7 +281,7 @@ pub struct Listed {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Documents in a state, oldest first, after a place.
+/// Documents in a state, but for those of deleted accounts, oldest first, after a place.
 pub async fn list_in_state(
     db: impl PgExecutor<'_>,
     state: &str,
@@ -292,7 +292,7 @@ pub async fn list_in_state(
         Listed,
         "SELECT k.submission_id, k.user_id, u.username, k.document_type, k.state, k.created_at, k.updated_at
          FROM kyc_submissions k JOIN users u ON u.user_id = k.user_id
-         WHERE k.state = $1 AND (k.created_at, k.submission_id) > ($2, $3)
+         WHERE k.state = $1 AND u.status <> 'deleted' AND (k.created_at, k.submission_id) > ($2, $3)
          ORDER BY k.created_at, k.submission_id LIMIT $4",
         state,
         at,

@@ -244,7 +244,7 @@ async fn every_sealed_column_is_on_the_list() {
     let columns: Vec<String> = sqlx::query_scalar(
         "SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c
          JOIN information_schema.tables t USING (table_schema, table_name)
-         WHERE c.table_schema = 'public' AND c.data_type = 'bytea' AND c.column_name LIKE '%sealed'
+         WHERE c.table_schema = 'public' AND c.data_type = 'bytea' AND c.column_name ~ '(sealed$|^sealed)'
            AND c.table_name NOT LIKE 'audit%' ORDER BY 1",
     )
     .fetch_all(&world.db)

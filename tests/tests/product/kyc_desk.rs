@@ -242,7 +242,10 @@ async fn a_rejection_tells_its_reason_and_a_deleted_account_is_left_alone() {
     let letters = product.letters().await;
     let letter = letters.iter().find(|letter| letter["kind"] == "kyc_rejected").unwrap();
     assert!(letter["text"].as_str().unwrap().contains("The number & the name <cannot> be read."), "{letter}");
+    let said = "SELECT count(*) FROM audit WHERE action = 'kyc.rejected' AND sealed IS NOT NULL AND details::text NOT LIKE '%cannot%'";
+    assert_eq!(product.world.count(said).await, 1, "the words are sealed under the person's key");
     assert_eq!(product.delete("/api/auth/account", &bob).await.0, 202);
+    assert_eq!(product.get(DESK, &boss).await.1["items"], json!([]), "nothing waits");
     let (status, refused) = decide(&product, &bobs, "/approve", &boss).await;
     assert_eq!((status, &refused["code"]), (409, &json!("user.deleted")));
     file(&product, 4, &ada).await;
