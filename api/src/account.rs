@@ -152,7 +152,7 @@ impl From<&Person> for UserOut {
             status: account.status.name().to_owned(),
             date_joined: account.created_at,
             profile_complete: false,
-            kyc_status: "not_submitted".to_owned(),
+            kyc_status: account.kyc_status.clone(),
             social_provider: account.social_provider.clone(),
             verification_status: account.verification_status().to_owned(),
             role: account.role.clone(),

@@ -3,18 +3,24 @@
 
 pub mod account;
 pub mod api_key;
+pub mod audit;
+pub mod assignment;
 pub mod auth;
 pub mod bulk;
 pub mod catalogue;
+pub mod consent;
 pub mod delivery;
 pub mod delivery_desk;
 pub mod dev;
 pub mod device;
 pub mod document;
 pub mod edge;
+pub mod export;
 pub mod factor;
 pub mod ip_block;
 pub mod job;
+pub mod kyc;
+pub mod kyc_desk;
 pub mod notification;
 pub mod operation;
 pub mod passkey;
@@ -23,7 +29,9 @@ pub mod queue;
 pub mod register;
 pub mod report;
 pub mod role;
+pub mod role_profile;
 pub mod schedule;
+pub mod school;
 pub mod session;
 pub mod staff;
 pub mod usage;
@@ -52,9 +60,10 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
+        (user::Users, (report::Reports, export::Exports)),
         (user::Users, report::Reports, wallet::Wallets, (usage::Usage, usage::Intake)),
         (staff::Staff, bulk::Bulk),
-        ip_block::IpBlocks,
+        (ip_block::IpBlocks, kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
         (
             (delivery::Deliveries, notification::Notifications),
             delivery_desk::DeliveryDesk,
@@ -63,7 +72,16 @@ fn operations() -> impl OpenApi {
             schedule::Schedules,
         ),
         webhook::Webhooks,
-        role::Roles,
+        (role::Roles, (audit::Audit, audit::OwnAudit)),
+        (
+            role::Roles,
+            (
+                school::department::Departments,
+                school::programme::Programmes,
+                school::class_group::ClassGroups,
+            ),
+            (role_profile::RoleProfiles, assignment::Assignments),
+        ),
         api_key::ApiKeys,
     )
 }
@@ -82,11 +100,13 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         verification::NOTES,
         user::NOTES,
         report::NOTES,
-        wallet::NOTES,
-        usage::NOTES,
+        export::NOTES, wallet::NOTES, usage::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,
+        kyc::NOTES,
+        kyc_desk::NOTES,
+        consent::NOTES,
         delivery::NOTES,
         notification::NOTES,
         job::NOTES,
@@ -95,6 +115,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
+        audit::NOTES, school::department::NOTES, school::programme::NOTES, school::class_group::NOTES, role_profile::NOTES, assignment::NOTES,
         api_key::NOTES,
     ]
     .into_iter()

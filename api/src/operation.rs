@@ -22,6 +22,8 @@ pub enum Tag {
     Factors,
     /// People, for staff and services.
     Users,
+    /// Departments, programmes, class groups, and who belongs where.
+    School,
     /// What staff and operators do.
     Admin,
     /// Calls of message providers.

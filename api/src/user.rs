@@ -324,6 +324,8 @@ pub struct UserDetailOut {
     pub phone_verified_at: Option<DateTime<Utc>>,
     /// Which identifiers are proved.
     pub verification_status: String,
+    /// How far the check of their documents is.
+    pub kyc_status: String,
     /// When they joined.
     pub date_joined: DateTime<Utc>,
     /// When they last signed in.
@@ -424,6 +426,7 @@ impl UserDetailOut {
             email_verified_at: record.email_verified_at,
             phone_verified_at: record.phone_verified_at,
             verification_status: user::verification_status(email_verified, phone_verified).to_owned(),
+            kyc_status: record.kyc_status,
             date_joined: record.created_at,
             last_login: record.last_login_at,
             last_login_ip: record.last_login_ip,
@@ -468,6 +471,7 @@ impl Example for UserDetailOut {
             email_verified_at: Some(at),
             phone_verified_at: None,
             verification_status: "email_verified".to_owned(),
+            kyc_status: "approved".to_owned(),
             date_joined: at,
             last_login: Some(at),
             last_login_ip: Some("203.0.113.7".to_owned()),

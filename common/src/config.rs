@@ -171,6 +171,8 @@ pub struct Config {
     pub factor: crate::factor::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
+    /// Files of people.
+    pub upload: crate::upload::Config,
     /// CRM and analytics.
     pub crm: crate::crm::Config,
     /// Retention of jobs.
@@ -214,6 +216,7 @@ impl Config {
             session: crate::session::Config::read(source),
             user: crate::user::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
+            upload: crate::upload::Config::read(source, stage),
             crm: crate::crm::Config::read(source),
             job: crate::job::Config::read(source),
             wallet: crate::wallet::Config::read(source),

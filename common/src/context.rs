@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
+use crate::provider::storage::Storage;
 use crate::telemetry::Metrics;
 use crate::{activity, crm, database, desk, ip_block, job, notify, session};
 
@@ -56,6 +57,8 @@ pub struct Parts {
     pub turns: desk::rate::Turns,
     /// Systems that keep a copy of people's data.
     pub crm: crm::Links,
+    /// Where files are.
+    pub storage: Storage,
 }
 
 impl std::ops::Deref for Context {
@@ -93,6 +96,7 @@ impl Context {
         let keys = session::Keys::default();
         let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
         let crm = crm::Links::open(&config.crm)?;
+        let storage = Storage::open(&config.upload.storage)?;
         Ok(Self(Arc::new(Parts {
             db,
             config,
@@ -112,6 +116,7 @@ impl Context {
             notify,
             turns,
             crm,
+            storage,
         })))
     }
 

@@ -227,6 +227,7 @@ fn is_in_use(error: &Error) -> bool {
 async fn expired(ctx: &Context) -> Result<()> {
     let cleaned = all(ctx, EXPIRED).await;
     crate::notify::expire(ctx).await?;
+    crate::export::expire(ctx).await?;
     cleaned
 }
 

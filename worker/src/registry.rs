@@ -12,6 +12,9 @@ use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
 use keryu_common::user::{erase, inactive, unused};
+use keryu_common::{
+    Context, activity, bulk, crm, job, kyc, notify, reminder, report, retention, session, upload, export,
+};
 use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session, wallet};
 
 /// All kinds this build runs.
@@ -26,6 +29,8 @@ pub fn registry() -> Registry {
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
     all.scheduled::<blank::CleanupPushTokens>("cleanup_push_tokens", "0 0 * * * *", CatchUp::One)
         .spread(minutes(5));
+    all.scheduled::<upload::Cleanup>("cleanup_uploads", "0 0 * * * *", CatchUp::One).spread(minutes(5));
+    all.job::<upload::DeleteReleased>();
     all.scheduled::<retention::CleanupAuditLogs>("cleanup_audit_logs", "0 0 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<blank::BlankOldAddresses>("blank_old_addresses", "0 40 3 * * *", CatchUp::One)
@@ -37,8 +42,11 @@ pub fn registry() -> Registry {
     all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One)
         .spread(minutes(5));
     all.job::<reminder::RemindProfiles>();
+    all.job::<reminder::RemindKyc>();
+    all.scheduled::<kyc::ExpireDocuments>("expire_kyc", "0 10 9 * * *", CatchUp::One).spread(minutes(5));
     all.job::<bulk::RunAction>();
     all.job::<report::BuildReport>();
+    all.job::<export::BuildExport>();
     all.scheduled::<report::RequestMonthly>("monthly_reports", "0 0 5 1 * *", CatchUp::One)
         .spread(minutes(5));
     all.job::<wallet::RewardReferral>();

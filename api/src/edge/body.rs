@@ -130,6 +130,19 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
 /// # Errors
 /// 413 above the limit, 415 for a content coding, 408 after ten seconds.
 pub async fn read(headers: &HeaderMap, body: &mut RequestBody, most: usize) -> poem::Result<Vec<u8>> {
+    read_within(headers, body, most, PATIENCE).await
+}
+
+/// As [`read`], with another patience.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_within(
+    headers: &HeaderMap,
+    body: &mut RequestBody,
+    most: usize,
+    patience: Duration,
+) -> poem::Result<Vec<u8>> {
     let too_large = || Problem::from(TOO_LARGE.refuse(format!("The body is larger than {most} bytes.")));
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Problem::from(MEDIA.refuse("Send the body without a content coding.")).into());
@@ -137,10 +150,13 @@ pub async fn read(headers: &HeaderMap, body: &mut RequestBody, most: usize) -> p
     if announced(headers).is_some_and(|length| length > most) {
         return Err(too_large().into());
     }
-    match tokio::time::timeout(PATIENCE, body.take()?.into_bytes_limit(most)).await {
+    match tokio::time::timeout(patience, body.take()?.into_bytes_limit(most)).await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
         Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(too_large().into()),
-        Err(_) => Err(Problem::from(TIMEOUT.refuse("The body did not arrive in ten seconds.")).into()),
+        Err(_) => {
+            let told = format!("The body did not arrive in {} seconds.", patience.as_secs());
+            Err(Problem::from(TIMEOUT.refuse(told)).into())
+        }
         Ok(Err(_)) => Err(Problem::from(MALFORMED.refuse("The body ended early.")).into()),
     }
 }
@@ -157,6 +173,11 @@ fn json_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if json && utf8 { Ok(()) } else { Err(MEDIA.refuse("Send application/json in UTF-8.")) }
 }
 
+/// What the verb wants, from the text of a document.
+///
+/// # Errors
+/// 400 where it is none, 422 with every fault where it does not fit its schema.
+pub fn parse<T: Input>(raw: &[u8], state: &State) -> Result<T::Ask, Error> {
 fn parse<T: Input>(raw: &[u8], state: &State) -> Result<T::Ask, Error> {
     if let Some(ask) = T::quick(raw) {
         return Ok(ask);

@@ -11,9 +11,9 @@ use ipnet::IpNet;
 use jsonschema::ValidationOptions;
 use keryu_common::auth::password::{self, Password};
 use keryu_common::config::Config;
-use keryu_common::ip_block;
 use keryu_common::user::identifier::is_hidden;
 use keryu_common::user::{Identifier, Username};
+use keryu_common::{ip_block, kyc};
 use keryu_common::wallet::unit::MOST;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
@@ -145,6 +145,19 @@ impl NationalIdIn {
     /// In capitals, without spaces.
     pub fn parse(&self) -> Option<String> {
         national_id(&self.0).ok()
+    }
+}
+
+/// The URL of a file of one's own for a document.
+#[derive(Debug, Clone)]
+pub struct FileUrlIn(pub String);
+
+impl FileUrlIn {
+    const FORMAT: &'static str = "own-file-url";
+
+    /// Which file.
+    pub fn parse(&self, config: &Config) -> Option<Uuid> {
+        kyc::file_of(&config.public_url, &self.0)
     }
 }
 
@@ -407,6 +420,7 @@ formatted!(LineIn, "1 to 100 characters, none of them hidden.");
 formatted!(ParagraphIn, "1 to 1000 characters, none of them hidden but ends of lines.");
 formatted!(DayIn, "A day, such as 2030-01-31 (RFC 3339, full-date).");
 formatted!(NationalIdIn, "4 to 32 letters, digits, dashes, slashes and spaces.");
+formatted!(FileUrlIn, "The URL of a file that `POST /api/users/kyc/documents` answered with.");
 formatted!(
     AmountIn,
     "An exact amount as text, more than zero: digits, and as many after a point as its unit has (12.50)."
@@ -423,6 +437,7 @@ formatted!(NetworkIn, "An address or a network: 203.0.113.7, 203.0.113.0/24, 200
 pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> ValidationOptions<'i> {
     let region = config.default_region.clone();
     let same = region.clone();
+    let public_url = config.public_url.clone();
     let (of_name, least) = (region.clone(), config.password.least);
     options
         .with_format(NameIn::FORMAT, move |text: &str| NameIn::read(text, of_name.as_deref()).is_ok())
@@ -436,6 +451,8 @@ pub fn formats<'i>(options: ValidationOptions<'i>, config: &Config) -> Validatio
         .with_format(DayIn::FORMAT, |text: &str| day(text).is_some())
         .with_format(NationalIdIn::FORMAT, |text: &str| national_id(text).is_ok())
         .with_format(BytesIn::FORMAT, |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok())
+        .with_format(FileUrlIn::FORMAT, move |text: &str| kyc::file_of(&public_url, text).is_some())
+        .with_format("date-time", is_time)
         .with_format(AmountIn::FORMAT, |text: &str| amount(text).is_ok())
         .with_format("date-time", |text: &str| moment(text).is_some())
         .with_format(UsernameIn::FORMAT, |text: &str| Username::parse(text).is_ok())
@@ -470,6 +487,9 @@ pub fn explain(format: &str, text: &str, config: &Config) -> (&'static str, &'st
         NameIn::FORMAT => NameIn::read(text, config.default_region.as_deref()).err().unwrap_or(OTHER),
         NewPasswordIn::FORMAT => Password::choose(text, config.password.least).err().unwrap_or(OTHER),
         NetworkIn::FORMAT => ("network.format", "This is neither an address nor a network."),
+        FileUrlIn::FORMAT => {
+            ("kyc.url", "This is not the URL of a file sent to POST /api/users/kyc/documents.")
+        }
         BytesIn::FORMAT => ("field.format", "This is not base64url without padding."),
         AmountIn::FORMAT => amount(text).err().unwrap_or(OTHER),
         "uuid" => ("field.format", "This is not a UUID."),

@@ -8,6 +8,7 @@ pub mod compress;
 pub mod fault;
 pub mod field;
 pub mod fixed;
+pub mod form;
 pub mod health;
 pub mod idempotency;
 pub mod json;

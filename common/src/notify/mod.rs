@@ -109,8 +109,19 @@ pub enum Message {
     InactivityWarning,
     /// The profile lacks something.
     ProfileCompletionReminder,
-    /// A report can be read.
+    /// No document that proves who the person is has been handed in, or the last was rejected.
+    KycReminder,
+    /// A document was approved.
+    KycApproved,
+    /// A document was rejected, with the reason.
+    KycRejected,
+    /// A document that was approved has run out.
+    KycExpired,
+    /// A report that was asked for can be read.
     ReportReady,
+    /// Everything about the person, which was asked for, can be downloaded.
+    ExportReady,
+    /// A report can be read.
     /// Points for a referral ([`Facts::points`]).
     ReferralRewarded,
     /// Words of the staff's own ([`Facts::said`]).
@@ -119,7 +130,7 @@ pub enum Message {
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -135,7 +146,12 @@ impl Message {
         Self::AccountDeletionScheduled,
         Self::InactivityWarning,
         Self::ProfileCompletionReminder,
+        Self::KycReminder,
+        Self::KycApproved,
+        Self::KycRejected,
+        Self::KycExpired,
         Self::ReportReady,
+        Self::ExportReady,
         Self::ReferralRewarded,
         Self::StaffMessage,
     ];
@@ -158,7 +174,12 @@ impl Message {
             Self::AccountDeletionScheduled => "account_deletion_scheduled",
             Self::InactivityWarning => "inactivity_warning",
             Self::ProfileCompletionReminder => "profile_completion_reminder",
+            Self::KycReminder => "kyc_reminder",
+            Self::KycApproved => "kyc_approved",
+            Self::KycRejected => "kyc_rejected",
+            Self::KycExpired => "kyc_expired",
             Self::ReportReady => "report_ready",
+            Self::ExportReady => "export_ready",
             Self::ReferralRewarded => "referral_rewarded",
             Self::StaffMessage => "staff_message",
         }
@@ -175,6 +196,7 @@ impl Message {
             self,
             Self::Welcome
                 | Self::ProfileCompletionReminder
+                | Self::KycReminder
                 | Self::ReportReady
                 | Self::ReferralRewarded
                 | Self::StaffMessage

@@ -67,7 +67,7 @@ const CODES: [(&str, &str); 24] = built_in![
     "verify_email_link" / "fr",
 ];
 
-const NOTICES: [(&str, &str); 180] = built_in![
+const NOTICES: [(&str, &str); 240] = built_in![
     notices
     "welcome" / "en",
     "welcome" / "fr",
@@ -93,8 +93,18 @@ const NOTICES: [(&str, &str); 180] = built_in![
     "inactivity_warning" / "fr",
     "profile_completion_reminder" / "en",
     "profile_completion_reminder" / "fr",
+    "kyc_reminder" / "en",
+    "kyc_reminder" / "fr",
+    "kyc_approved" / "en",
+    "kyc_approved" / "fr",
+    "kyc_rejected" / "en",
+    "kyc_rejected" / "fr",
+    "kyc_expired" / "en",
+    "kyc_expired" / "fr",
     "report_ready" / "en",
     "report_ready" / "fr",
+    "export_ready" / "en",
+    "export_ready" / "fr",
     "referral_rewarded" / "en",
     "referral_rewarded" / "fr",
     "staff_message" / "en",

@@ -8,7 +8,7 @@ use crate::user::completeness::Known;
 
 type Sql<T> = Result<T, sqlx::Error>;
 
-/// Somebody who may be reminded of their profile.
+/// Somebody who may be reminded of something.
 #[derive(Debug)]
 pub struct Person {
     pub user_id: Uuid,
@@ -16,8 +16,11 @@ pub struct Person {
     pub first_name: bool,
     pub last_name: bool,
     pub identifier: bool,
-    /// The last reminder they got; 0: none.
-    pub reminded: i16,
+    pub kyc_status: String,
+    /// The last reminder of the profile they got; 0: none.
+    pub profile_reminded: i16,
+    /// The last reminder of a document they got; 0: none.
+    pub kyc_reminded: i16,
 }
 
 impl Person {
@@ -38,9 +41,13 @@ pub async fn list_joined(
         r#"SELECT u.user_id, u.created_at, u.first_name IS NOT NULL AS "first_name!",
                   u.last_name IS NOT NULL AS "last_name!",
                   u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL AS "identifier!",
+                  u.kyc_status,
                   coalesce((SELECT max(m.step) FROM reminders m
                             WHERE m.user_id = u.user_id AND m.kind = 'profile_completion_reminder'), 0::smallint)
-                      AS "reminded!"
+                      AS "profile_reminded!",
+                  coalesce((SELECT max(m.step) FROM reminders m
+                            WHERE m.user_id = u.user_id AND m.kind = 'kyc_reminder'), 0::smallint)
+                      AS "kyc_reminded!"
            FROM users u
            WHERE (u.created_at, u.user_id) > ($1, $2) AND u.created_at <= $3 AND u.status = 'active'
            ORDER BY u.created_at, u.user_id LIMIT $4"#,
@@ -60,9 +67,13 @@ pub async fn list_people(db: impl PgExecutor<'_>, people: &[Uuid]) -> Sql<Vec<Pe
         r#"SELECT u.user_id, u.created_at, u.first_name IS NOT NULL AS "first_name!",
                   u.last_name IS NOT NULL AS "last_name!",
                   u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL AS "identifier!",
+                  u.kyc_status,
                   coalesce((SELECT max(m.step) FROM reminders m
                             WHERE m.user_id = u.user_id AND m.kind = 'profile_completion_reminder'), 0::smallint)
-                      AS "reminded!"
+                      AS "profile_reminded!",
+                  coalesce((SELECT max(m.step) FROM reminders m
+                            WHERE m.user_id = u.user_id AND m.kind = 'kyc_reminder'), 0::smallint)
+                      AS "kyc_reminded!"
            FROM users u WHERE u.user_id = ANY($1) AND u.status = 'active' ORDER BY u.user_id"#,
         people,
     )

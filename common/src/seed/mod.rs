@@ -1,7 +1,8 @@
 //! Believable accounts for development and load: many, quickly, the same ones for the same seed, all with
-//! one password. Nothing of the product calls this; operators do.
+//! one password; and the school that the first of them belong to. Nothing of the product calls this; operators do.
 
 mod person;
+mod school;
 mod store;
 
 use std::collections::HashSet;
@@ -68,7 +69,7 @@ pub async fn plant(ctx: &Context, client: &Client, ask: Ask, mut told: impl FnMu
 }
 
 async fn batch(ctx: &Context, seed: u64, range: std::ops::Range<u64>, hash: &str) -> Result<u64> {
-    let people: Vec<_> = range.map(|n| person::person(seed, n)).collect();
+    let people: Vec<_> = range.clone().map(|n| person::person(seed, n)).collect();
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
     store::set_relaxed(&mut tx).await?;
@@ -82,6 +83,11 @@ async fn batch(ctx: &Context, seed: u64, range: std::ops::Range<u64>, hash: &str
     store::insert_keys(&mut tx, &ids, &sealed?).await?;
     store::insert_profiles(&mut tx, &ids, now).await?;
     store::insert_passwords(&mut tx, &ids, hash, now).await?;
+    let first: Vec<_> =
+        range.zip(&people).filter(|(n, one)| *n < school::PROFILED && made.contains(&one.user_id)).collect();
+    if !first.is_empty() {
+        school::plant(&mut tx, seed, &first, now).await?;
+    }
     tx.commit().await?;
     Ok(ids.len() as u64)
 }

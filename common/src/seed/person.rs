@@ -87,7 +87,7 @@ pub struct SeedPerson {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): reproducible, and not for secrets.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -97,11 +97,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, sides: u64) -> u64 {
+    pub(super) fn below(&mut self, sides: u64) -> u64 {
         self.roll() % sides
     }
 
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+    pub(super) fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
         of[usize::try_from(self.below(of.len() as u64)).unwrap_or_default()]
     }
 }

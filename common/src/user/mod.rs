@@ -1,6 +1,6 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
-mod audit;
+pub(crate) mod audit;
 pub mod completeness;
 mod config;
 mod create;
@@ -8,6 +8,7 @@ pub mod edit;
 pub mod erase;
 pub mod identifier;
 pub mod inactive;
+mod reach;
 mod record;
 mod status;
 mod store;
@@ -20,10 +21,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+pub(crate) use audit::{Changed, line, note_change};
 pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
+pub(crate) use reach::{lock_present, look};
 pub use record::{Filter, Page, Record, Row, list, show, show_to};
 pub(crate) use record::{note_read, prefix};
 pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
@@ -212,6 +215,8 @@ pub struct Account {
     pub email_verified: bool,
     /// Whether the phone number is proved.
     pub phone_verified: bool,
+    /// How far the check of their documents is.
+    pub kyc_status: String,
     /// When they joined.
     pub created_at: DateTime<Utc>,
 }

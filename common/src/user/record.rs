@@ -66,6 +66,8 @@ pub struct Record {
     pub email_verified_at: Option<DateTime<Utc>>,
     /// When the phone number was proved.
     pub phone_verified_at: Option<DateTime<Utc>>,
+    /// How far the check of their documents is.
+    pub kyc_status: String,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
     /// When it will be erased.

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::audit::{Changed, line, note_change};
+use super::reach;
 use super::record::Record;
 use super::{IDENTIFIER_TAKEN, IS_DELETED, NOT_DELETED, NOT_FOUND, SELF, Status, USERNAME_TAKEN, store};
 use crate::audit::Client;
@@ -255,12 +256,7 @@ async fn reached(tx: &mut PgConnection, person: &Person, user_id: Uuid) -> Resul
     if person.user_id() == user_id {
         return Err(SELF.refuse("Nobody does this to their own account.").into());
     }
-    let old = store::lock(tx, user_id).await?;
-    let old = old.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
-    if !person.reaches(old.rank, old.is_superuser) {
-        return Err(FORBIDDEN.refuse("This person stands above you.").into());
-    }
-    Ok(old)
+    reach::lock(tx, person, user_id).await
 }
 
 /// Refuses to take away the last superuser who can sign in.
@@ -272,7 +268,7 @@ async fn keep_a_superuser(tx: &mut PgConnection, record: &Record) -> Result<()> 
 }
 
 /// Refuses what would cancel or put off an erasure, or take a name back that somebody has by now.
-fn not_deleted(record: &Record) -> Result<()> {
+pub(super) fn not_deleted(record: &Record) -> Result<()> {
     match record.status {
         Status::Deleted => Err(IS_DELETED.refuse("Restore the account first.").into()),
         _ => Ok(()),

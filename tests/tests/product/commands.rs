@@ -270,6 +270,20 @@ async fn a_seed_plants_the_same_people_everywhere_and_signs_them_in() {
     }
     assert_eq!(product.world.count("SELECT count(DISTINCT hash) FROM passwords").await, 1);
     assert!(product.world.count("SELECT count(DISTINCT role) FROM users").await >= 3);
+    // and belong to a school
+    for (table, least) in [
+        ("departments", 8),
+        ("programmes", 48),
+        ("class_groups", 144),
+        ("trainee_profiles", 50),
+        ("trainer_profiles", 5),
+        ("hod_profiles", 1),
+        ("assignments", 5),
+    ] {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(&product.world.db).await.expect(table);
+        assert!(count >= least, "{count} {table}");
+    }
     // everybody is signed in who was to be
     let mode = std::fs::metadata(&file).expect("file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

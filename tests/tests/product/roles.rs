@@ -59,6 +59,7 @@ fn operations() -> Vec<(String, Method, Security)> {
 fn filled(path: &str, method: &Method) -> String {
     let part = |part: &str| match part {
         "{role}" => "member".to_owned(),
+        "{side}" => "front".to_owned(),
         part if part.starts_with('{') => "019aa9f3-17cf-7b0a-9e1c-2d3e4f506172".to_owned(),
         part => part.to_owned(),
     };

@@ -18,7 +18,7 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>>
                   (r.is_staff OR u.is_superuser) AS "is_staff!", u.is_superuser, u.referral_code, u.referred_by,
                   u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device,
                   greatest(u.last_activity_at, used.at) AS last_activity_at,
-                  u.email_verified_at, u.phone_verified_at, u.deleted_at, u.erase_at, u.created_at, u.updated_at
+                  u.email_verified_at, u.phone_verified_at, u.kyc_status, u.deleted_at, u.erase_at, u.created_at, u.updated_at
            FROM users u JOIN roles r ON r.role = u.role
            CROSS JOIN LATERAL (SELECT max(s.last_used_at) AS at FROM sessions s WHERE s.user_id = u.user_id) used
            WHERE u.user_id = $1"#,
@@ -250,4 +250,17 @@ pub async fn estimate(db: impl PgExecutor<'_>, status: Option<Status>) -> Sql<i6
 /// The sealed key of somebody.
 pub async fn find_key(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Vec<u8>> {
     sqlx::query_scalar!("SELECT sealed FROM user_keys WHERE user_id = $1", user_id).fetch_one(db).await
+}
+
+/// A person's key, sealed.
+pub struct KeyRow {
+    pub user_id: Uuid,
+    pub sealed: Vec<u8>,
+}
+
+/// The keys that seal what audit lines say of these people.
+pub async fn list_keys(db: impl PgExecutor<'_>, people: &[Uuid]) -> Sql<Vec<KeyRow>> {
+    sqlx::query_as!(KeyRow, "SELECT user_id, sealed FROM user_keys WHERE user_id = ANY($1)", people)
+        .fetch_all(db)
+        .await
 }
