@@ -588,7 +588,7 @@ async fn an_export_says_in_which_form_and_needs_its_right_until_it_is_written() 
     let boss = somebody(&product, "boss", "admin").await;
     let ada = somebody(&product, "ada", "member").await;
     for (body, pointer) in [
-        (json!({ "action": "export", "ids": [id(&ada)], "reason": "x" }), ""),
+        (json!({ "action": "export", "ids": [id(&ada)], "reason": "x" }), "/format"),
         (json!({ "action": "ban", "ids": [id(&ada)], "reason": "x", "format": "csv" }), "/format"),
         (json!({ "action": "export", "ids": [id(&ada)], "reason": "x", "format": "xlsx" }), "/format"),
     ] {

@@ -76,7 +76,7 @@ fn means(search: &str, fields: &[String]) -> bool {
         search.split(|c: char| !c.is_ascii_alphabetic()).chain(search.split(|c: char| !c.is_ascii_digit()));
     match runs.map(str::len).max() >= Some(3) {
         true => fields.iter().any(|field| field.contains(&search)),
-        false => fields.iter().any(|field| field.starts_with(&search)),
+        false => !search.is_empty() && fields.iter().any(|field| field.starts_with(&search)),
     }
 }
 
