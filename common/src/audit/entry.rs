@@ -88,7 +88,12 @@ impl Row {
 
 /// Puts what was sealed beside what was not: a pair of old and new on its sides, all else after the change.
 fn reveal(old: Option<Value>, new: Option<Value>, opened: Option<Value>) -> (Option<Value>, Option<Value>) {
-    let Some(Value::Object(opened)) = opened else { return (old, new) };
+    let Some(Value::Object(opened)) = opened else {
+        // all that changed is sealed
+        let some =
+            |value: Option<Value>| value.filter(|value| value.as_object().is_none_or(|it| !it.is_empty()));
+        return (some(old), some(new));
+    };
     let fields = |value: Option<Value>| match value {
         Some(Value::Object(fields)) => fields,
         _ => Map::new(),
@@ -137,7 +142,7 @@ mod tests {
             reveal(Some(json!({ "status": "active" })), Some(json!({ "status": "banned" })), Some(opened));
         assert_eq!(old, Some(json!({ "status": "active", "email": "a@example.org" })));
         assert_eq!(new, Some(json!({ "status": "banned", "email": null, "address": "b***" })));
-        assert_eq!(reveal(None, None, None), (None, None));
+        assert_eq!(reveal(None, Some(json!({})), None), (None, None), "all that changed is sealed");
         assert_eq!(reveal(None, None, Some(json!({ "x": 1 }))), (None, Some(json!({ "x": 1 }))));
     }
 }

@@ -120,10 +120,10 @@ async fn gather(ctx: &Context, lease: &Lease, user_id: Uuid, archive: &mut Archi
 struct List(u64);
 
 impl List {
-    async fn push(&mut self, archive: &mut Archive, item: &impl Serialize) -> Result<()> {
+    async fn push(&mut self, archive: &mut Archive, item: &[u8]) -> Result<()> {
         archive.write(if self.0 == 0 { b"[\n" } else { b",\n" }).await?;
         self.0 += 1;
-        archive.write(&serde_json::to_vec(item).map_err(Error::internal)?).await
+        archive.write(item).await
     }
 
     async fn end(self, archive: &mut Archive) -> Result<u64> {
@@ -139,7 +139,10 @@ async fn rows(ctx: &Context, area: &Area, user_id: Uuid, archive: &mut Archive) 
         let page = store::list_rows(&ctx.db, area, user_id, skip, PAGE).await?;
         let count = page.len() as i64;
         for row in page {
-            list.push(archive, &open(ctx, area, row)).await?;
+            match area.open {
+                [] => list.push(archive, row.as_bytes()).await?,
+                _ => list.push(archive, &open(ctx, area, &row)?).await?,
+            }
         }
         skip += count;
         if count < PAGE {
@@ -149,8 +152,8 @@ async fn rows(ctx: &Context, area: &Area, user_id: Uuid, archive: &mut Archive) 
 }
 
 /// A row, with what is sealed in it opened; what no key opens any more is null.
-fn open(ctx: &Context, area: &Area, mut row: Value) -> Value {
-    let Some(fields) = row.as_object_mut() else { return row };
+fn open(ctx: &Context, area: &Area, row: &str) -> Result<Vec<u8>> {
+    let mut fields: Map<String, Value> = serde_json::from_str(row).map_err(Error::internal)?;
     for sealed in area.open {
         let text = fields.get(sealed.column).and_then(Value::as_str).and_then(bytes);
         let owner = fields.get(sealed.owner).and_then(Value::as_str).and_then(|id| id.parse::<Uuid>().ok());
@@ -166,7 +169,7 @@ fn open(ctx: &Context, area: &Area, mut row: Value) -> Value {
             fields.remove(sealed.owner);
         }
     }
-    row
+    serde_json::to_vec(&fields).map_err(Error::internal)
 }
 
 /// What Postgres writes of bytes: `\x` and hexadecimal digits.
@@ -184,7 +187,7 @@ async fn activity(ctx: &Context, user_id: Uuid, archive: &mut Archive) -> Result
     while let Some(place) = from {
         let (lines, next) = audit::lines(ctx, user_id, place, LINES).await?;
         for line in &lines {
-            list.push(archive, line).await?;
+            list.push(archive, &serde_json::to_vec(line).map_err(Error::internal)?).await?;
         }
         from = next;
     }

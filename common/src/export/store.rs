@@ -1,7 +1,6 @@
 //! The SQL of exports: one statement a function, rows out, no decisions.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
@@ -128,19 +127,19 @@ pub async fn delete_expired(tx: &mut PgConnection, now: DateTime<Utc>, most: i64
     .await
 }
 
-/// The next rows of an area, as JSON.
+/// The next rows of an area, as JSON text: decimals with every digit.
 #[expect(
     clippy::disallowed_methods,
     reason = "the list of areas is the statement; nothing of it comes from outside"
 )]
-pub async fn list_rows(db: &PgPool, area: &Area, user_id: Uuid, skip: i64, most: i64) -> Sql<Vec<Value>> {
+pub async fn list_rows(db: &PgPool, area: &Area, user_id: Uuid, skip: i64, most: i64) -> Sql<Vec<String>> {
     let columns = area.take.iter().copied().chain(area.open.iter().flat_map(|one| [one.column, one.owner]));
     let mut columns: Vec<&str> = columns.collect();
     columns.sort_unstable();
     columns.dedup();
     let (columns, Area { table, whose, order, .. }) = (columns.join(", "), area);
     let statement = format!(
-        "SELECT to_jsonb(r) FROM (SELECT {columns} FROM {table} WHERE {whose} ORDER BY {order} OFFSET $2 LIMIT $3) r"
+        "SELECT to_jsonb(r)::text FROM (SELECT {columns} FROM {table} WHERE {whose} ORDER BY {order} OFFSET $2 LIMIT $3) r"
     );
     let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).bind(user_id).bind(skip).bind(most);
     rows.fetch_all(db).await

@@ -82,7 +82,7 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
     assert_eq!(product.call(Method::PATCH, &own, &change, &ada).await.0, 200);
     let device = json!({ "device_id": "loom", "fcm_token": "push-secret-token", "device_type": "android",
                          "device_name": "Loom", "app_version": "1", "os_version": "1" });
-    assert_eq!(product.call(Method::POST, "/api/auth/device", &device, &ada).await.0, 200);
+    assert_eq!(product.call(Method::POST, "/api/auth/device", &device, &ada).await.0, 201);
     let picture = Bytes::from(vec![7u8; 300_000]);
     let kept =
         upload::keep(&product.ctx, ada_id, Purpose::Picture, "image/png", picture.clone()).await.unwrap();
