@@ -20,7 +20,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin keryu
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin keryu \
+    && install -d -o keryu -g keryu -m 700 /var/lib/keryu
 COPY --from=build /out/ /usr/local/bin/
 USER keryu
 ENV KERYU_LISTEN=0.0.0.0 \

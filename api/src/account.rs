@@ -6,6 +6,7 @@ use keryu_common::auth::{sign_in, token};
 use keryu_common::config::{Config, Stage};
 use keryu_common::error::{Code, invalid};
 use keryu_common::limit::lockout;
+use keryu_common::profile::{self, Profile};
 use keryu_common::role::Permission;
 use keryu_common::session::{Method, Person};
 use keryu_common::{Context, Error, Fault, factor, session, user};
@@ -24,6 +25,7 @@ use crate::edge::limit::anonymous;
 use crate::edge::problem::{Answer, Problem};
 use crate::edge::signed::Signed;
 use crate::operation::{Accepted, Note, Security, Tag};
+use crate::profile::avatar_url;
 use crate::session::TokensOut;
 
 /// What the document says of the operations here.
@@ -141,18 +143,18 @@ pub struct UserOut {
     role: String,
 }
 
-impl From<&Person> for UserOut {
-    fn from(person: &Person) -> Self {
+impl UserOut {
+    fn of(person: &Person, profile: &Profile) -> Self {
         let account = &person.account;
         Self {
             id: account.user_id,
             username: account.username.clone(),
-            profile_picture: None,
+            profile_picture: avatar_url(profile),
             referral_code: account.referral_code.clone(),
             status: account.status.name().to_owned(),
             date_joined: account.created_at,
-            profile_complete: false,
-            kyc_status: "not_submitted".to_owned(),
+            profile_complete: profile.missing().is_empty(),
+            kyc_status: account.kyc_status.clone(),
             social_provider: account.social_provider.clone(),
             verification_status: account.verification_status().to_owned(),
             role: account.role.clone(),
@@ -248,8 +250,9 @@ impl Accounts {
 
     /// See one's own account
     #[oai(path = "/me", method = "get", operation_id = "me")]
-    async fn me(&self, person: Signed) -> Answer<Json<UserOut>> {
-        Ok(Json(UserOut::from(&*person)))
+    async fn me(&self, ctx: Data<&Context>, person: Signed) -> Answer<Json<UserOut>> {
+        let profile = profile::own(&ctx, person.user_id()).await?;
+        Ok(Json(UserOut::of(&person, &profile)))
     }
 
     /// Delete one's own account

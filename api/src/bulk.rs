@@ -1,17 +1,24 @@
 //! What staff do to many people at once, over HTTP.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use keryu_common::bulk::{self, Action, Ask, Filter, Letter, Who};
+use futures::TryStreamExt;
+use keryu_common::bulk::{self, Action, Ask, Filter, Format, Letter, Taken, Who};
 use keryu_common::config::Config;
 use keryu_common::error::{Code, VALIDATION};
+use keryu_common::provider::storage;
 use keryu_common::role::Permission;
 use keryu_common::user::Status;
 use keryu_common::{Context, idempotency, role, session};
+use poem::http::header;
 use poem::web::Data;
+use poem::{Body as Bytes, IntoResponse, Response};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::registry::{
+    MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
 use poem_openapi::types::Example;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
@@ -33,6 +40,11 @@ pub const NOTES: &[Note] = &[
         operation: "bulk_show",
         security: Security::Staff(Permission::UsersRead),
         refusals: &[bulk::NOT_FOUND, NOT_FOUND, VALIDATION],
+    },
+    Note {
+        operation: "bulk_result",
+        security: Security::Staff(Permission::UsersExport),
+        refusals: &[bulk::NOT_FOUND, NOT_FOUND, bulk::NO_RESULT, bulk::RESULT_GONE, storage::UNAVAILABLE],
     },
 ];
 const ORDER_REFUSALS: &[Code] = &[
@@ -65,6 +77,8 @@ pub enum BulkActionIn {
     AssignRole,
     /// A message.
     SendMessage,
+    /// A file of them.
+    Export,
 }
 
 impl From<BulkActionIn> for Action {
@@ -78,6 +92,7 @@ impl From<BulkActionIn> for Action {
             BulkActionIn::Restore => Self::Restore,
             BulkActionIn::AssignRole => Self::AssignRole,
             BulkActionIn::SendMessage => Self::SendMessage,
+            BulkActionIn::Export => Self::Export,
         }
     }
 }
@@ -119,7 +134,7 @@ pub struct BulkFilterIn {
     /// With this role.
     #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
     role: Option<String>,
-    /// The beginning of a username, an e-mail address or a phone number.
+    /// As in the list of people.
     search: Option<LineIn>,
     /// Whether the e-mail address is proved.
     email_verified: Option<bool>,
@@ -138,6 +153,25 @@ pub struct BulkMessageIn {
     subject: LineIn,
     /// Plain text.
     text: ParagraphIn,
+}
+
+/// In which form people are exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum BulkFormatIn {
+    /// For spreadsheets (RFC 4180); a cell that a spreadsheet would run is led by an apostrophe.
+    Csv,
+    /// A JSON object a line.
+    Jsonl,
+}
+
+impl From<BulkFormatIn> for Format {
+    fn from(format: BulkFormatIn) -> Self {
+        match format {
+            BulkFormatIn::Csv => Self::Csv,
+            BulkFormatIn::Jsonl => Self::Jsonl,
+        }
+    }
 }
 
 /// Something to do to many people.
@@ -160,6 +194,9 @@ pub struct BulkIn {
     /// For `send_message`.
     #[oai(skip_serializing_if_is_none)]
     message: Option<BulkMessageIn>,
+    /// For `export`.
+    #[oai(skip_serializing_if_is_none)]
+    format: Option<BulkFormatIn>,
 }
 
 impl Example for BulkIn {
@@ -176,6 +213,7 @@ impl Example for BulkIn {
             reason: LineIn("The intake of 2025 has left".to_owned()),
             role: None,
             message: None,
+            format: None,
         }
     }
 }
@@ -211,7 +249,14 @@ impl Input for BulkIn {
             Some(letter) => Some(Letter { subject: letter.subject.parse()?, text: letter.text.parse()? }),
             None => None,
         };
-        Some(Ask { action: self.action.into(), who, reason: self.reason.parse()?, role: self.role, message })
+        Some(Ask {
+            action: self.action.into(),
+            who,
+            reason: self.reason.parse()?,
+            role: self.role,
+            message,
+            format: self.format.map(Format::from),
+        })
     }
 }
 
@@ -266,6 +311,10 @@ pub struct BulkOut {
     created_at: DateTime<Utc>,
     /// When it was finished.
     finished_at: Option<DateTime<Utc>>,
+    /// Where the file of an export is, once it is there.
+    download_url: Option<String>,
+    /// Until when it is kept.
+    download_until: Option<DateTime<Utc>>,
     /// Those it was not done to so far, by id; once it is finished, all of them, a page at a time.
     failures: Vec<BulkFailureOut>,
     /// For the next page of failures; null where there is none.
@@ -287,6 +336,8 @@ impl Example for BulkOut {
             created_by: who,
             created_at: at,
             finished_at: Some(at),
+            download_url: None,
+            download_until: None,
             failures: vec![BulkFailureOut {
                 user_id: ID,
                 outcome: "failed".to_owned(),
@@ -295,6 +346,43 @@ impl Example for BulkOut {
             next_cursor: None,
         }
     }
+}
+
+/// The file of an export.
+#[derive(Debug)]
+pub struct BulkResult(Taken);
+
+impl IntoResponse for BulkResult {
+    fn into_response(self) -> Response {
+        let Taken { format, at, pieces } = self.0;
+        // never shown in our own origin
+        let file = format!("attachment; filename=\"people-{}.{}\"", at.format("%Y-%m-%d"), format.name());
+        let pieces = pieces.map_err(std::io::Error::other);
+        Response::builder()
+            .content_type(format.media())
+            .header(header::CONTENT_DISPOSITION, file)
+            .body(Bytes::from_bytes_stream(pieces))
+    }
+}
+
+impl ApiResponse for BulkResult {
+    fn meta() -> MetaResponses {
+        let media = |format: Format, example: &str| MetaMediaType {
+            content_type: format.media(),
+            schema: MetaSchemaRef::Inline(Box::new(MetaSchema {
+                example: Some(example.into()),
+                ..MetaSchema::new("string")
+            })),
+        };
+        let content = vec![
+            media(Format::Csv, "id,username,email\r\n"),
+            media(Format::Jsonl, "{\"username\":\"ada.lovelace\"}\n"),
+        ];
+        let response =
+            MetaResponse { description: "", status: Some(200), status_range: None, content, headers: vec![] };
+        MetaResponses { responses: vec![response] }
+    }
+    fn register(_: &mut Registry) {}
 }
 
 /// The operations.
@@ -308,7 +396,7 @@ impl Bulk {
     /// A job does it, one person after another, each with an audit line and a notice. Never to oneself, never
     /// above one's rank; the rights of who asked count as they are when it is done. Beside the right to see
     /// people it takes the one for the action: `users.status`, `users.delete`, `users.role` (shortly after a
-    /// proof of who one is) or `users.message`.
+    /// proof of who one is), `users.message` or `users.export`.
     #[oai(path = "/bulk", method = "post", operation_id = "bulk_order")]
     async fn order(
         &self,
@@ -359,8 +447,27 @@ impl Bulk {
             created_by: it.created_by,
             created_at: it.created_at,
             finished_at: it.finished_at,
+            download_url: it
+                .result_until
+                .map(|_| format!("/api/admin/users/bulk/{}/result", it.bulk_action_id)),
+            download_until: it.result_until,
             failures: failures.collect(),
             next_cursor,
         }))
+    }
+
+    /// Take the file of an export away
+    ///
+    /// For who asked for it, for seven days. What it holds is as people were when it was written.
+    #[oai(path = "/bulk/:id/result", method = "get", operation_id = "bulk_result")]
+    async fn result(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        person: Signed,
+        /// Which.
+        id: Path<Uuid>,
+    ) -> Answer<BulkResult> {
+        Ok(BulkResult(bulk::download(&ctx, &from, &person, id.0).await?))
     }
 }

@@ -7,7 +7,8 @@ use keryu_common::error::Code;
 use keryu_common::factor::{self, passkey};
 use keryu_common::limit::lockout;
 use keryu_common::{
-    api_key, bulk, desk, device, idempotency, ip_block, limit, notify, report, role, school, session, user,
+    api_key, bulk, consent, desk, device, export, idempotency, ip_block, kyc, limit, notify, picture,
+    profile, report, role, school, session, upload, usage, user, wallet,
 };
 
 use crate::edge::problem;
@@ -34,7 +35,15 @@ pub fn codes() -> Vec<Code> {
         .chain(user::CODES)
         .chain(bulk::CODES)
         .chain(report::CODES)
+        .chain(export::CODES)
+        .chain(profile::CODES)
+        .chain(picture::CODES)
+        .chain(upload::CODES)
+        .chain(wallet::CODES)
+        .chain(usage::CODES)
         .chain(ip_block::CODES)
+        .chain(kyc::CODES)
+        .chain(consent::CODES)
         .chain(notify::CODES)
         .chain(desk::CODES)
         .chain(factor::CODES)
@@ -90,10 +99,15 @@ a header field), `code`, `detail`.
 | `username.length`, `username.first`, `username.characters`, `username.scripts`, `username.reserved` | no username that is allowed |
 | `password.too_short`, `password.too_long`, `password.characters`, `password.common`, `password.breached` | no password that is taken |
 | `network.format` | neither an address nor a network |
+| `preference.required` | a message of the account's safety cannot be switched off |
 | `ip_block.until` | the moment has passed |
+| `kyc.document_type`, `kyc.number`, `kyc.back` | no kind of document that is taken; not a number of this kind; the back of a document of two sides is missing |
+| `kyc.url`, `kyc.file` | not the URL of a file of ours; no unused file of one's own |
 | `reference.unknown` | there is nothing with this id |
 | `class_group.other_programme` | the class group belongs to another programme |
 | `field.one_of` | one of several fields is wanted, and none or more than one is there |
+| `user.unknown` | nobody has this id |
+| `usage.event_conflict` | the id is that of an event with other content |
 | `idempotency.key` | the `Idempotency-Key` field is malformed |
 ";
 

@@ -61,6 +61,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         Security::Bearer | Security::Staff(_) => json!([{ "bearer": [] }]),
         Security::MaybeBearer => json!([{}, { "bearer": [] }]),
         Security::BearerOrKey(_) => json!([{ "bearer": [] }, { "api_key": [] }]),
+        Security::Key(_) => json!([{ "api_key": [] }]),
         Security::TwilioSignature => json!([{ "twilio_signature": [] }]),
     };
     let mut codes = vec![BLOCKED, METHOD, LIMITED, INTERNAL, UNAVAILABLE];
@@ -76,7 +77,7 @@ fn complete(operation: &mut Value, schemas: &Value) -> Result<()> {
         Security::Anonymous | Security::TwilioSignature | Security::SecretPath => {}
         Security::Bearer | Security::MaybeBearer => codes.extend(SIGNED),
         Security::Staff(_) => codes.extend(SIGNED.into_iter().chain([session::FORBIDDEN])),
-        Security::BearerOrKey(_) => {
+        Security::BearerOrKey(_) | Security::Key(_) => {
             codes.extend(SIGNED.into_iter().chain([api_key::INVALID, session::FORBIDDEN]));
         }
     }

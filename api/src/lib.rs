@@ -4,22 +4,29 @@
 pub mod account;
 pub mod api_key;
 pub mod assignment;
+pub mod audit;
 pub mod auth;
 pub mod bulk;
 pub mod catalogue;
+pub mod consent;
 pub mod delivery;
 pub mod delivery_desk;
 pub mod dev;
 pub mod device;
 pub mod document;
 pub mod edge;
+pub mod export;
 pub mod factor;
 pub mod ip_block;
 pub mod job;
+pub mod kyc;
+pub mod kyc_desk;
 pub mod notification;
 pub mod operation;
 pub mod passkey;
 pub mod password;
+pub mod picture;
+pub mod profile;
 pub mod queue;
 pub mod register;
 pub mod report;
@@ -29,8 +36,10 @@ pub mod schedule;
 pub mod school;
 pub mod session;
 pub mod staff;
+pub mod usage;
 pub mod user;
 pub mod verification;
+pub mod wallet;
 pub mod webhook;
 
 use keryu_common::{Context, Result};
@@ -53,8 +62,16 @@ fn operations() -> impl OpenApi {
         passkey::Passkeys,
         device::Devices,
         (verification::Verification, verification::ByHand),
-        (user::Users, report::Reports),
+        (
+            user::Users,
+            (profile::Profiles, picture::Pictures),
+            report::Reports,
+            export::Exports,
+            wallet::Wallets,
+            (usage::Usage, usage::Intake),
+        ),
         (staff::Staff, bulk::Bulk),
+        (kyc::Kyc, kyc_desk::KycDesk, consent::Consents),
         ip_block::IpBlocks,
         (
             (delivery::Deliveries, notification::Notifications),
@@ -64,6 +81,7 @@ fn operations() -> impl OpenApi {
             schedule::Schedules,
         ),
         webhook::Webhooks,
+        (audit::Audit, audit::OwnAudit, api_key::ApiKeys),
         (
             role::Roles,
             (
@@ -73,7 +91,6 @@ fn operations() -> impl OpenApi {
             ),
             (role_profile::RoleProfiles, assignment::Assignments),
         ),
-        api_key::ApiKeys,
     )
 }
 
@@ -90,10 +107,18 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         device::NOTES,
         verification::NOTES,
         user::NOTES,
+        profile::NOTES,
+        picture::NOTES,
         report::NOTES,
+        export::NOTES,
+        wallet::NOTES,
+        usage::NOTES,
         staff::NOTES,
         bulk::NOTES,
         ip_block::NOTES,
+        kyc::NOTES,
+        kyc_desk::NOTES,
+        consent::NOTES,
         delivery::NOTES,
         notification::NOTES,
         job::NOTES,
@@ -102,6 +127,7 @@ pub fn notes() -> impl Iterator<Item = &'static operation::Note> {
         delivery_desk::NOTES,
         webhook::NOTES,
         role::NOTES,
+        audit::NOTES,
         school::department::NOTES,
         school::programme::NOTES,
         school::class_group::NOTES,

@@ -43,6 +43,8 @@ pub enum Security {
     Staff(Permission),
     /// An access token, or the key of a service with this scope.
     BearerOrKey(Scope),
+    /// The key of a service with this scope.
+    Key(Scope),
     /// The signature of Twilio over URL and form.
     TwilioSignature,
     /// A secret in the path, for which OpenAPI has no word.

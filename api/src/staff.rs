@@ -1,13 +1,14 @@
-//! What staff do to accounts, over HTTP: status, restoring, sessions.
+//! The staff's desk over HTTP: everybody in a list, and what is done to one account: status, restoring,
+//! sessions.
 
 use keryu_common::Context;
 use keryu_common::config::Config;
-use keryu_common::error::Code;
+use keryu_common::error::{Code, VALIDATION};
 use keryu_common::role::Permission;
 use keryu_common::session::{End, FORBIDDEN};
-use keryu_common::user::{self, Status};
+use keryu_common::user::{self, Filter, Order, Slice, Status};
 use poem::web::Data;
-use poem_openapi::param::Path;
+use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
@@ -15,16 +16,21 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
-use crate::edge::field::LineIn;
+use crate::edge::field::{DateIn, LineIn, TextIn};
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::edge::version::Tagged;
 use crate::operation::{Gone, Note, Security, Tag};
 use crate::session::{SessionOut, SessionsOut};
-use crate::user::UserDetailOut;
+use crate::user::{StatusIn, UserDetailOut, UserPageOut};
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
+    Note {
+        operation: "staff_list",
+        security: Security::Staff(Permission::UsersRead),
+        refusals: &[VALIDATION, user::TOO_DEEP],
+    },
     Note {
         operation: "user_set_status",
         security: Security::Staff(Permission::UsersStatus),
@@ -56,6 +62,42 @@ const RESTORE_REFUSALS: &[Code] = &[
     user::IDENTIFIER_TAKEN,
     user::USERNAME_TAKEN,
 ];
+
+/// In which order a list is.
+#[derive(Clone, Copy, Debug, Enum)]
+pub enum OrderingIn {
+    /// By when they joined, the last first.
+    #[oai(rename = "-date_joined")]
+    Newest,
+    /// By when they joined, the first first.
+    #[oai(rename = "date_joined")]
+    Oldest,
+    /// By username.
+    #[oai(rename = "username")]
+    Name,
+    /// By username, from the end.
+    #[oai(rename = "-username")]
+    NameBackward,
+    /// By when they last signed in, the last first; those who never did come last.
+    #[oai(rename = "-last_login")]
+    SignedInLast,
+    /// The other way round.
+    #[oai(rename = "last_login")]
+    SignedInFirst,
+}
+
+impl From<OrderingIn> for Order {
+    fn from(ordering: OrderingIn) -> Self {
+        match ordering {
+            OrderingIn::Newest => Self::Newest,
+            OrderingIn::Oldest => Self::Oldest,
+            OrderingIn::Name => Self::Name,
+            OrderingIn::NameBackward => Self::NameBackward,
+            OrderingIn::SignedInLast => Self::SignedInLast,
+            OrderingIn::SignedInFirst => Self::SignedInFirst,
+        }
+    }
+}
 
 /// A status that staff set.
 #[derive(Clone, Copy, Debug, Enum)]
@@ -127,6 +169,59 @@ pub struct Staff;
 
 #[OpenApi(prefix_path = "/api/admin/users", tag = "Tag::Admin")]
 impl Staff {
+    /// List people
+    ///
+    /// Those who may sign in, unless `status` says otherwise, the last to join first, unless `ordering` does.
+    /// Totals are exact to 10,000 and estimates above; no page goes beyond the first 100,000 people. Leaves one
+    /// line in the audit log, with the filter, but for what was searched.
+    #[oai(path = "/", method = "get", operation_id = "staff_list")]
+    #[expect(clippy::too_many_arguments, reason = "one for each parameter of the query")]
+    async fn list(
+        &self,
+        ctx: Data<&Context>,
+        from: Caller,
+        person: Signed,
+        /// Which page, from 1.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100000")))]
+        page: Query<Option<u32>>,
+        /// How many at most; 20 without it.
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
+        page_size: Query<Option<u32>>,
+        /// Of which status; `active` without it.
+        status: Query<Option<StatusIn>>,
+        /// With which role.
+        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
+        role: Query<Option<String>>,
+        /// Whether the e-mail address is proved.
+        email_verified: Query<Option<bool>>,
+        /// Whether the phone number is proved.
+        phone_verified: Query<Option<bool>>,
+        /// From three letters or digits in a row: any part of a username, a name, an e-mail address or a phone
+        /// number, without regard to case and accents. Shorter: how one of them begins.
+        #[oai(validator(min_length = 1, max_length = 100))]
+        search: Query<Option<TextIn>>,
+        /// The first day of joining (UTC).
+        start_date: Query<Option<DateIn>>,
+        /// The last day of joining (UTC), no earlier than the first.
+        end_date: Query<Option<DateIn>>,
+        /// In which order; `-date_joined` without it.
+        ordering: Query<Option<OrderingIn>>,
+    ) -> Answer<Json<UserPageOut>> {
+        let (page, page_size) = (page.0.unwrap_or(1), page_size.0.unwrap_or(20));
+        let filter = Filter {
+            standing: status.0.unwrap_or(StatusIn::Active).standing(),
+            role: role.0,
+            search: search.0.map(|text| text.0),
+            email_verified: email_verified.0,
+            phone_verified: phone_verified.0,
+            start_date: start_date.0.map(|day| day.0),
+            end_date: end_date.0.map(|day| day.0),
+        };
+        let order = ordering.0.map(Order::from).unwrap_or_default();
+        let slice = Slice { order, page: page.into(), page_size: page_size.into() };
+        Ok(UserPageOut::of(user::list(&ctx, &from, &person, &filter, slice).await?, page, page_size))
+    }
+
     /// Set a status
     ///
     /// Any but `active` ends all sessions. The person is told.

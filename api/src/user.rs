@@ -5,7 +5,9 @@ use keryu_common::api_key::Scope;
 use keryu_common::config::Config;
 use keryu_common::error::Code;
 use keryu_common::role::Permission;
-use keryu_common::user::{self, Change, Edits, Filter, NewPerson, Record, Row, Status};
+use keryu_common::user::{
+    self, Change, Edits, Filter, NewPerson, Order, Page, Record, Row, Slice, Standing, Status,
+};
 use keryu_common::{Context, factor, idempotency, mask, session};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -23,6 +25,7 @@ use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::edge::version::{IfMatch, Tagged};
 use crate::operation::{Created, Gone, Note, Security, Tag};
+use crate::profile::picture_url;
 use keryu_common::auth::token;
 use keryu_common::error::VALIDATION;
 
@@ -31,7 +34,7 @@ pub const NOTES: &[Note] = &[
     Note {
         operation: "user_list",
         security: Security::Staff(Permission::UsersRead),
-        refusals: &[VALIDATION],
+        refusals: &[VALIDATION, user::TOO_DEEP],
     },
     Note {
         operation: "user_add",
@@ -190,8 +193,8 @@ impl Example for UserPatchIn {
     }
 }
 
-/// A field's change; `kept` where it was left out.
-fn change<T: Type + ParseFromJSON + ToJSON, V>(
+/// A field's change; `left` where it was left out.
+pub fn change<T: Type + ParseFromJSON + ToJSON, V>(
     field: &MaybeUndefined<T>,
     left: Change<V>,
     read: impl Fn(&T) -> Option<V>,
@@ -296,6 +299,8 @@ pub struct UserDetailOut {
     pub address: Option<String>,
     /// Masked.
     pub national_id: Option<String>,
+    /// Where the picture is, if there is one.
+    pub profile_picture: Option<String>,
     /// Whether they may sign in, or why not.
     pub status: String,
     /// Why, where staff said so.
@@ -324,6 +329,8 @@ pub struct UserDetailOut {
     pub phone_verified_at: Option<DateTime<Utc>>,
     /// Which identifiers are proved.
     pub verification_status: String,
+    /// How far the check of their documents is.
+    pub kyc_status: String,
     /// When they joined.
     pub date_joined: DateTime<Utc>,
     /// When they last signed in.
@@ -410,6 +417,7 @@ impl UserDetailOut {
             gender: record.gender,
             address: record.address,
             national_id,
+            profile_picture: record.has_picture.then(|| picture_url(record.user_id)),
             status: record.status.name().to_owned(),
             status_reason: record.status_reason,
             is_active: record.status == Status::Active,
@@ -424,6 +432,7 @@ impl UserDetailOut {
             email_verified_at: record.email_verified_at,
             phone_verified_at: record.phone_verified_at,
             verification_status: user::verification_status(email_verified, phone_verified).to_owned(),
+            kyc_status: record.kyc_status,
             date_joined: record.created_at,
             last_login: record.last_login_at,
             last_login_ip: record.last_login_ip,
@@ -454,6 +463,7 @@ impl Example for UserDetailOut {
             gender: None,
             address: None,
             national_id: Some("***678".to_owned()),
+            profile_picture: None,
             status: "active".to_owned(),
             status_reason: None,
             is_active: true,
@@ -468,6 +478,7 @@ impl Example for UserDetailOut {
             email_verified_at: Some(at),
             phone_verified_at: None,
             verification_status: "email_verified".to_owned(),
+            kyc_status: "approved".to_owned(),
             date_joined: at,
             last_login: Some(at),
             last_login_ip: Some("203.0.113.7".to_owned()),
@@ -505,7 +516,7 @@ impl From<Record> for UserBasicOut {
             username: record.username,
             email: record.email,
             phone_number: record.phone_number,
-            profile_picture: None,
+            profile_picture: record.has_picture.then(|| picture_url(record.user_id)),
         }
     }
 }
@@ -574,7 +585,7 @@ impl Example for UserListOut {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct UserPageOut {
-    /// Newest first.
+    /// In the order asked for.
     items: Vec<UserListOut>,
     /// Which page, from 1.
     page: u32,
@@ -582,8 +593,21 @@ pub struct UserPageOut {
     page_size: u32,
     /// How many there are in all.
     total: i64,
-    /// Whether `total` is exact. Above 10,000 it is an estimate, and of a search at least so many.
+    /// Whether `total` is exact. Above 10,000 it is an estimate.
     total_is_exact: bool,
+}
+
+impl UserPageOut {
+    /// A page on the wire.
+    pub fn of(found: Page, page: u32, page_size: u32) -> Json<Self> {
+        Json(Self {
+            items: found.items.into_iter().map(UserListOut::from).collect(),
+            page,
+            page_size,
+            total: found.total,
+            total_is_exact: found.total_is_exact,
+        })
+    }
 }
 
 impl Example for UserPageOut {
@@ -611,15 +635,15 @@ pub enum StatusIn {
 }
 
 impl StatusIn {
-    /// None: all.
-    pub fn status(self) -> Option<Status> {
-        Some(match self {
+    /// As the store wants it.
+    pub fn standing(self) -> Standing {
+        Standing::Only(match self {
             Self::Active => Status::Active,
             Self::Inactive => Status::Inactive,
             Self::Suspended => Status::Suspended,
             Self::Banned => Status::Banned,
             Self::Deleted => Status::Deleted,
-            Self::All => return None,
+            Self::All => return Standing::Any,
         })
     }
 }
@@ -648,21 +672,19 @@ impl Users {
         page_size: Query<Option<u32>>,
         /// Of which status; `active` without it.
         status: Query<Option<StatusIn>>,
-        /// The beginning of a username, an e-mail address or a phone number.
+        /// From three letters or digits in a row: any part of a username, a name, an e-mail address or a phone
+        /// number, without regard to case and accents. Shorter: how one of them begins.
         #[oai(validator(min_length = 1, max_length = 100))]
         search: Query<Option<TextIn>>,
     ) -> Answer<Json<UserPageOut>> {
         let (page, page_size) = (page.0.unwrap_or(1), page_size.0.unwrap_or(50));
-        let search = search.0.map(|text| text.0);
-        let filter = Filter { status: status.0.unwrap_or(StatusIn::Active).status(), search };
-        let found = user::list(&ctx, &from, &person, &filter, page.into(), page_size.into()).await?;
-        Ok(Json(UserPageOut {
-            items: found.items.into_iter().map(UserListOut::from).collect(),
-            page,
-            page_size,
-            total: found.total,
-            total_is_exact: found.total_is_exact,
-        }))
+        let filter = Filter {
+            standing: status.0.unwrap_or(StatusIn::Active).standing(),
+            search: search.0.map(|text| text.0),
+            ..Filter::default()
+        };
+        let slice = Slice { order: Order::Newest, page: page.into(), page_size: page_size.into() };
+        Ok(UserPageOut::of(user::list(&ctx, &from, &person, &filter, slice).await?, page, page_size))
     }
 
     /// Make an account for somebody

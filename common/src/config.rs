@@ -171,10 +171,14 @@ pub struct Config {
     pub factor: crate::factor::Config,
     /// Mail and SMS.
     pub notify: crate::notify::Config,
+    /// Files of people.
+    pub upload: crate::upload::Config,
     /// CRM and analytics.
     pub crm: crate::crm::Config,
     /// Retention of jobs.
     pub job: crate::job::Config,
+    /// Wallets.
+    pub wallet: crate::wallet::Config,
 }
 
 impl Config {
@@ -212,8 +216,10 @@ impl Config {
             session: crate::session::Config::read(source),
             user: crate::user::Config::read(source),
             notify: crate::notify::Config::read(source, stage),
+            upload: crate::upload::Config::read(source, stage),
             crm: crate::crm::Config::read(source),
             job: crate::job::Config::read(source),
+            wallet: crate::wallet::Config::read(source),
         };
         if source.faults.is_empty() { Ok(config) } else { Err(Faults(std::mem::take(&mut source.faults))) }
     }

@@ -10,8 +10,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::limit::lockout;
+use crate::provider::storage::Storage;
 use crate::telemetry::Metrics;
-use crate::{activity, crm, database, desk, ip_block, job, notify, session};
+use crate::{activity, crm, database, desk, ip_block, job, notify, profile, session};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Parts {
     pub keys: session::Keys,
     /// Where calls of people who are signed in share a query.
     pub present: session::Present,
+    /// Where reads of one's own profile share a query.
+    pub profiles: profile::Reads,
     /// Where refreshes share a statement.
     pub renewals: session::Renewals,
     /// Who called since it was last written down.
@@ -56,6 +59,8 @@ pub struct Parts {
     pub turns: desk::rate::Turns,
     /// Systems that keep a copy of people's data.
     pub crm: crm::Links,
+    /// Where files are.
+    pub storage: Storage,
 }
 
 impl std::ops::Deref for Context {
@@ -90,9 +95,11 @@ impl Context {
         let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
+        let profiles = profile::Reads::open(&db);
         let keys = session::Keys::default();
         let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
         let crm = crm::Links::open(&config.crm)?;
+        let storage = Storage::open(&config.upload.storage)?;
         Ok(Self(Arc::new(Parts {
             db,
             config,
@@ -107,11 +114,13 @@ impl Context {
             hasher,
             keys,
             present,
+            profiles,
             renewals,
             activity: activity::Activity::default(),
             notify,
             turns,
             crm,
+            storage,
         })))
     }
 

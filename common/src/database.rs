@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -124,4 +124,16 @@ pub async fn clock_led(clock: &Clock) {
 pub async fn answers(db: &PgPool) -> bool {
     let ping = sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(db);
     matches!(tokio::time::timeout(Duration::from_secs(1), ping).await, Ok(Ok(_)))
+}
+
+/// For the rest of a transaction each plan is made for what is asked for: which index serves a list depends on
+/// which of its filters are there.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn plan_anew(tx: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+    sqlx::query!("SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS anew")
+        .fetch_one(tx)
+        .await?;
+    Ok(())
 }

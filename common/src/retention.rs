@@ -109,8 +109,15 @@ const EXPIRED: &[CleanUp] = &[
 ];
 
 /// Daily: history.
-fn history(keep: Duration) -> [CleanUp; 8] {
+fn history(keep: Duration) -> [CleanUp; 9] {
     [
+        CleanUp {
+            table: "usage_events",
+            key: "service_id, event_id",
+            rule: Rule::Rows("at < $1"),
+            // an event that is not known any more is too old to be taken again
+            keep: 401 * DAY,
+        },
         CleanUp {
             table: "bulk_items",
             key: "bulk_action_id, user_id",
@@ -220,6 +227,7 @@ fn is_in_use(error: &Error) -> bool {
 async fn expired(ctx: &Context) -> Result<()> {
     let cleaned = all(ctx, EXPIRED).await;
     crate::notify::expire(ctx).await?;
+    crate::export::expire(ctx).await?;
     cleaned
 }
 

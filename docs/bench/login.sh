@@ -24,10 +24,11 @@ echo '--- POST /api/auth/login and bare hashes in turns: a second, and the media
 for _ in 1 2 3 4 5; do
     bare=$("$api" bench-hash --seconds "$(($1 / 3))" | sed 's/.*"bare_per_s":\([0-9.]*\).*/\1/')
     wrk -t 2 -c 32 -d "$(($1 / 3))s" -s docs/bench/login.lua "http://127.0.0.1:$PORT" >"$log/login"
-    grep Non-2xx "$log/login" || true
+    # a turn with refusals is none: a refusal costs no hash
+    if grep Non-2xx "$log/login"; then continue; fi
     echo "$(awk '/Requests.sec/ {print $2}' "$log/login") $bare"
 done | tee "$log/turns"
-awk 'NF == 2 {print $1 / $2}' "$log/turns" | sort -n | sed -n 3p
+awk 'NF == 2 {print $1 / $2}' "$log/turns" | sort -n | awk '{all[NR] = $1} END {print NR " turns, " all[int((NR + 1) / 2)]}'
 token=$(curl -sf "localhost:$PORT/api/auth/login" -H 'content-type: application/json' \
     -d '{"identifier":"user0@example.org","password":"correct horse battery staple"}' \
     | sed 's/.*"access_token":"\([^"]*\)".*/\1/')

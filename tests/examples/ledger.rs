@@ -106,10 +106,13 @@ async fn main() -> Result<(), Fault> {
     ];
     let mut filled = 0i64;
     for rows in [10_000i64, 1_000_000] {
-        for fill in [FILL, FINISHED] {
-            sqlx::query(fill).bind(filled).bind(rows - filled).execute(&ctx.db).await?;
+        while filled < rows {
+            let step = (rows - filled).min(100_000);
+            for fill in [FILL, FINISHED] {
+                sqlx::query(fill).bind(filled).bind(step).execute(&ctx.db).await?;
+            }
+            filled += step;
         }
-        filled = rows;
         sqlx::query("VACUUM ANALYZE jobs").execute(&ctx.db).await?;
         sqlx::query("VACUUM ANALYZE finished_jobs").execute(&ctx.db).await?;
         let mut line = Map::from_iter([("rows".to_owned(), json!(rows))]);

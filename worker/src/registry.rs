@@ -11,8 +11,11 @@ use keryu_common::job::schedule::{CatchUp, Plan};
 use keryu_common::job::store::{Claimed, NewJob};
 use keryu_common::job::{Backoff, Job, Lease, Queue, Terms, Verdict};
 use keryu_common::retention::blank;
-use keryu_common::user::{erase, inactive, unused};
-use keryu_common::{Context, activity, bulk, crm, job, notify, reminder, report, retention, session};
+use keryu_common::user::{common_word, erase, inactive, unused};
+use keryu_common::{
+    Context, activity, bulk, crm, export, job, kyc, notify, picture, reminder, report, retention, session,
+    upload, wallet,
+};
 
 /// All kinds this build runs.
 pub fn registry() -> Registry {
@@ -26,6 +29,8 @@ pub fn registry() -> Registry {
     all.scheduled::<retention::CleanupExpired>("cleanup_expired", "0 * * * * *", CatchUp::One);
     all.scheduled::<blank::CleanupPushTokens>("cleanup_push_tokens", "0 0 * * * *", CatchUp::One)
         .spread(minutes(5));
+    all.scheduled::<upload::Cleanup>("cleanup_uploads", "0 0 * * * *", CatchUp::One).spread(minutes(5));
+    all.job::<upload::DeleteReleased>();
     all.scheduled::<retention::CleanupAuditLogs>("cleanup_audit_logs", "0 0 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<blank::BlankOldAddresses>("blank_old_addresses", "0 40 3 * * *", CatchUp::One)
@@ -37,12 +42,22 @@ pub fn registry() -> Registry {
     all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One)
         .spread(minutes(5));
     all.job::<reminder::RemindProfiles>();
+    all.job::<reminder::RemindKyc>();
+    all.scheduled::<kyc::ExpireDocuments>("expire_kyc", "0 10 9 * * *", CatchUp::One).spread(minutes(5));
     all.job::<bulk::RunAction>();
+    all.job::<bulk::ReleaseResult>();
     all.job::<report::BuildReport>();
+    all.job::<export::BuildExport>();
+    all.scheduled::<report::RequestMonthly>("monthly_reports", "0 0 5 1 * *", CatchUp::One)
+        .spread(minutes(5));
+    all.job::<wallet::RewardReferral>();
+    all.scheduled::<wallet::CheckLedger>("check_ledger", "0 30 4 * * *", CatchUp::One).spread(minutes(5));
+    all.job::<picture::MakeSizes>();
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)
         .spread(minutes(5));
+    all.scheduled::<common_word::CountWords>("count_words", "0 50 3 * * *", CatchUp::One).spread(minutes(5));
     all.scheduled::<retention::RetainJobs>("retain_jobs", "0 0 4 * * *", CatchUp::One).spread(minutes(5));
     all
 }

@@ -33,6 +33,13 @@ pub trait Input: ParseFromJSON + Send + 'static {
     /// Bytes a body may have, where that is more than `HTTP_BODY_LIMIT`.
     const ROOM: usize = 0;
 
+    /// Reads a body that is as it should be without its schema, for those with very many parts. None: it is read
+    /// and checked the usual way, which may find that it is right or tell what is wrong. Whatever this takes,
+    /// that takes too, as the same.
+    fn quick(_raw: &[u8]) -> Option<Self::Ask> {
+        None
+    }
+
     /// Turns a body that fits its schema into what the verb wants. None: a field's format does not hold
     /// (the schema says the same, so its faults are told).
     fn ask(self, config: &Config) -> Option<Self::Ask>;
@@ -114,7 +121,8 @@ pub fn is_endless(headers: &HeaderMap, most: usize) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || announced(headers).is_some_and(|length| length > most)
 }
 
-fn announced(headers: &HeaderMap) -> Option<usize> {
+/// Bytes that a body says to have.
+pub fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
 }
 
@@ -123,6 +131,19 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
 /// # Errors
 /// 413 above the limit, 415 for a content coding, 408 after ten seconds.
 pub async fn read(headers: &HeaderMap, body: &mut RequestBody, most: usize) -> poem::Result<Vec<u8>> {
+    read_within(headers, body, most, PATIENCE).await
+}
+
+/// As [`read`], with another patience.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_within(
+    headers: &HeaderMap,
+    body: &mut RequestBody,
+    most: usize,
+    patience: Duration,
+) -> poem::Result<Vec<u8>> {
     let too_large = || Problem::from(TOO_LARGE.refuse(format!("The body is larger than {most} bytes.")));
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Problem::from(MEDIA.refuse("Send the body without a content coding.")).into());
@@ -130,10 +151,13 @@ pub async fn read(headers: &HeaderMap, body: &mut RequestBody, most: usize) -> p
     if announced(headers).is_some_and(|length| length > most) {
         return Err(too_large().into());
     }
-    match tokio::time::timeout(PATIENCE, body.take()?.into_bytes_limit(most)).await {
+    match tokio::time::timeout(patience, body.take()?.into_bytes_limit(most)).await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
         Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(too_large().into()),
-        Err(_) => Err(Problem::from(TIMEOUT.refuse("The body did not arrive in ten seconds.")).into()),
+        Err(_) => {
+            let told = format!("The body did not arrive in {} seconds.", patience.as_secs());
+            Err(Problem::from(TIMEOUT.refuse(told)).into())
+        }
         Ok(Err(_)) => Err(Problem::from(MALFORMED.refuse("The body ended early.")).into()),
     }
 }
@@ -150,7 +174,14 @@ fn json_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if json && utf8 { Ok(()) } else { Err(MEDIA.refuse("Send application/json in UTF-8.")) }
 }
 
-fn parse<T: Input>(raw: &[u8], state: &State) -> Result<T::Ask, Error> {
+/// What the verb wants, from the text of a document.
+///
+/// # Errors
+/// 400 where it is none, 422 with every fault where it does not fit its schema.
+pub fn parse<T: Input>(raw: &[u8], state: &State) -> Result<T::Ask, Error> {
+    if let Some(ask) = T::quick(raw) {
+        return Ok(ask);
+    }
     let value = super::json::parse(raw).map_err(|fault| MALFORMED.refuse(fault))?;
     let schema = state.schemas.of::<T>(&state.ctx.config)?;
     if schema.is_valid(&value) {

@@ -8,6 +8,10 @@ use poem::{Body, IntoResponse, Response};
 /// Smaller bodies go as they are.
 const LEAST: usize = 1024;
 
+/// Beside an answer that is sent while it is written: it goes as it is, for a coding would gather it in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Streamed;
+
 /// The coding the client likes best of ours.
 pub fn wanted(headers: &HeaderMap) -> Option<CompressionAlgo> {
     let mut best = None;
@@ -36,10 +40,11 @@ pub async fn apply(mut response: Response, coding: Option<CompressionAlgo>) -> R
     let text = response.content_type().is_some_and(|kind| {
         kind.contains("json") || kind.starts_with("text/") || kind.starts_with("application/openmetrics")
     });
-    if !text || response.headers().contains_key(header::CONTENT_ENCODING) {
+    let as_it_is = response.data::<Streamed>().is_some();
+    if !text || as_it_is || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
-    // whole in memory: handlers stream nothing of these types so far
+    // whole in memory: what handlers stream says so
     let Ok(bytes) = response.take_body().into_bytes().await else { return response };
     let worth = bytes.len() >= LEAST;
     response.set_body(Body::from_bytes(bytes));

@@ -20,6 +20,12 @@ pub fn tag(text: &str) -> String {
     format!("\"{}\"", &hex(&sha256(text.as_bytes()))[..32])
 }
 
+/// Whether who asks has what this tag is of (`If-None-Match`, RFC 9110, 13.1.2).
+pub fn knows(request: &Request, tag: &str) -> bool {
+    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag))
+}
+
 /// A text that caches may keep for five minutes, or 304 to who has it already.
 pub fn answer(
     request: &Request,
@@ -28,9 +34,7 @@ pub fn answer(
     text: Bytes,
     policy: Option<&'static str>,
 ) -> Response {
-    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let fresh =
-        known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
+    let fresh = knows(request, tag);
     let response =
         Response::builder().header(header::ETAG, tag).header(header::CACHE_CONTROL, "public, max-age=300");
     let response =

@@ -48,6 +48,20 @@ impl Idempotent {
         self.bound(config, &person.user_id().to_string(), operation, body)
     }
 
+    /// Binds the key to a person or a service by their id, the operation and the body.
+    ///
+    /// # Errors
+    /// 422: the key is malformed.
+    pub fn bind_by(
+        self,
+        config: &Config,
+        actor: uuid::Uuid,
+        operation: &str,
+        body: &[u8],
+    ) -> Answer<Option<Key>> {
+        self.bound(config, &actor.to_string(), operation, body)
+    }
+
     fn bound(self, config: &Config, owner: &str, operation: &str, body: &[u8]) -> Answer<Option<Key>> {
         let key = self.0.map(|given| Key::bind(&config.keys, &given, owner, operation, body));
         Ok(key.transpose()?)

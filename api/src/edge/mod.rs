@@ -8,6 +8,7 @@ pub mod compress;
 pub mod fault;
 pub mod field;
 pub mod fixed;
+pub mod form;
 pub mod health;
 pub mod idempotency;
 pub mod json;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub limiter: Limiter,
     /// Schemas of bodies.
     pub schemas: Schemas,
+    /// Room for files that are sent.
+    pub room: form::Room,
     rules: secure::Rules,
     /// In which there are messages.
     languages: Vec<String>,
@@ -73,10 +76,10 @@ impl State {
             Limiter::open(&config.http, &config.redis_url, &config.job.prefix, ctx.metrics.clone())?;
         let rules = secure::Rules::of(config);
         let languages = config.notify.templates.all_languages();
-        let schemas = Schemas::default();
+        let (schemas, room) = (Schemas::default(), form::Room::default());
         let unmatched = "unmatched".into();
         ctx.metrics.expect_requests(&unmatched);
-        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, rules, languages, unmatched })))
+        Ok(Self(Arc::new(Parts { ctx, limiter, schemas, room, rules, languages, unmatched })))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Connection;
 use uuid::Uuid;
 
-use super::{Action, store};
+use super::{Action, Filter, export, store};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Error, Refusal, Result};
@@ -36,7 +36,7 @@ pub struct RunAction {
 impl Job for RunAction {
     const KIND: &'static str = "bulk.run_action";
     const QUEUE: Queue = Queue::Bulk;
-    const TIMEOUT: Duration = Duration::from_secs(600);
+    const TIMEOUT: Duration = Duration::from_secs(1800);
 
     async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
         let run = go_on(ctx, lease, self.bulk_action_id).await;
@@ -69,6 +69,9 @@ async fn go_on(ctx: &Context, lease: &Lease, bulk_action_id: Uuid) -> Result<boo
             }
         }
     }
+    if Action::named(&order.action) == Some(Action::Export) {
+        return export::write(ctx, lease, &client, &order).await;
+    }
     for _ in rounds {
         let asker = session::recall(ctx, order.created_by, order.session_id, order.created_at).await?;
         let open = store::list_open(&ctx.db, bulk_action_id, BATCH).await?;
@@ -85,18 +88,21 @@ async fn go_on(ctx: &Context, lease: &Lease, bulk_action_id: Uuid) -> Result<boo
 
 /// Chooses the next batch of people who fit the filter; one body at a time. False: there are no more.
 async fn choose(ctx: &Context, order: &store::Order) -> Result<bool> {
-    let filter = serde_json::from_value(order.filter.clone().unwrap_or_default()).map_err(Error::internal)?;
+    let filter: Filter =
+        serde_json::from_value(order.filter.clone().unwrap_or_default()).map_err(Error::internal)?;
     let mut tx = ctx.db.begin().await?;
     if !store::lock_unselected(&mut tx, order.bulk_action_id).await? {
         return Ok(false);
     }
     let after = store::find_last_item(&mut *tx, order.bulk_action_id).await?.unwrap_or(Uuid::nil());
-    let chosen = store::insert_chosen(&mut tx, order, &filter, after, CHOSEN).await?;
-    if chosen < CHOSEN as u64 {
+    let chosen = user::choose(&mut tx, &filter.into(), order.created_at, None, after, CHOSEN).await?;
+    store::insert_items(&mut tx, order.bulk_action_id, &chosen).await?;
+    let more = chosen.len() as i64 == CHOSEN;
+    if !more {
         store::set_selected(&mut tx, order.bulk_action_id, ctx.now()).await?;
     }
     tx.commit().await?;
-    Ok(chosen == CHOSEN as u64)
+    Ok(more)
 }
 
 /// Does it to one person and writes what became of it, in one transaction. A refusal is what became of it; a
@@ -174,6 +180,7 @@ async fn act(
             let facts = Facts { subject, text, ..Facts::at(ctx.now()) };
             return user::write_to_in(tx, ctx, client, asker, user_id, facts, reason).await;
         }
+        Action::Export => return Err(Error::internal("an export is written as a whole")),
     };
     user::set_status_in(tx, ctx, client, asker, user_id, status, reason).await
 }

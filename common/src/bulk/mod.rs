@@ -1,7 +1,8 @@
 //! What staff do to many people at once: asked for here, done by a job (`jobs`), each person in a transaction
-//! of their own with audit line and notice, and looked at in `progress`. What may be done to whom is said by
+//! of their own with audit line and notice, and looked at in `progress`; a file of them is written in `export`. What may be done to whom is said by
 //! the verbs for one person; nothing here goes around them.
 
+mod export;
 mod jobs;
 mod progress;
 mod store;
@@ -12,6 +13,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub use export::{Format, ReleaseResult, Taken, download};
 pub use jobs::RunAction;
 pub use progress::{Failure, Progress, State, show};
 
@@ -23,7 +25,7 @@ use crate::idempotency::{self, Begun};
 use crate::job::{self, Queue, Terms};
 use crate::role::{self, Permission};
 use crate::session::Person;
-use crate::user::Status;
+use crate::user::{self, Standing, Status};
 
 /// The ids are nobody's, or nobody but the caller fits the filter.
 pub const NOBODY: Code = Code {
@@ -39,8 +41,22 @@ pub const NOT_FOUND: Code = Code {
     title: "No such bulk action",
     advice: "Check the id; bulk actions are kept for 90 days.",
 };
+/// The file is still being written, or the action makes none.
+pub const NO_RESULT: Code = Code {
+    code: "bulk.no_result",
+    status: 409,
+    title: "There is no file",
+    advice: "Look at the action: an export has a file once it is finished.",
+};
+/// The file was kept for seven days.
+pub const RESULT_GONE: Code = Code {
+    code: "bulk.result_gone",
+    status: 410,
+    title: "The file is gone",
+    advice: "Files of exports are kept for 7 days; export again.",
+};
 /// All refusals of this slice.
-pub const CODES: &[Code] = &[NOBODY, NOT_FOUND];
+pub const CODES: &[Code] = &[NOBODY, NOT_FOUND, NO_RESULT, RESULT_GONE];
 
 /// The most ids one action takes; a filter has no bound.
 pub const MOST_IDS: usize = 10_000;
@@ -66,11 +82,13 @@ pub enum Action {
     AssignRole,
     /// A message of the staff's.
     SendMessage,
+    /// A file of them.
+    Export,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Activate,
         Self::Deactivate,
         Self::Suspend,
@@ -79,6 +97,7 @@ impl Action {
         Self::Restore,
         Self::AssignRole,
         Self::SendMessage,
+        Self::Export,
     ];
 
     /// The name on the wire and in rows.
@@ -92,6 +111,7 @@ impl Action {
             Self::Restore => "restore",
             Self::AssignRole => "assign_role",
             Self::SendMessage => "send_message",
+            Self::Export => "export",
         }
     }
 
@@ -109,6 +129,7 @@ impl Action {
             Self::Delete => Permission::UsersDelete,
             Self::AssignRole => Permission::UsersRole,
             Self::SendMessage => Permission::UsersMessage,
+            Self::Export => Permission::UsersExport,
         }
     }
 }
@@ -130,7 +151,7 @@ pub struct Filter {
     pub status: Option<Status>,
     /// With this role.
     pub role: Option<String>,
-    /// The beginning of a username, an address or a number.
+    /// As in the staff's list.
     pub search: Option<String>,
     /// Whether the e-mail address is proved.
     pub email_verified: Option<bool>,
@@ -140,6 +161,20 @@ pub struct Filter {
     pub start_date: Option<NaiveDate>,
     /// The last day of joining (UTC).
     pub end_date: Option<NaiveDate>,
+}
+
+impl From<Filter> for user::Filter {
+    fn from(filter: Filter) -> Self {
+        Self {
+            standing: filter.status.map_or(Standing::Kept, Standing::Only),
+            role: filter.role,
+            search: filter.search,
+            email_verified: filter.email_verified,
+            phone_verified: filter.phone_verified,
+            start_date: filter.start_date,
+            end_date: filter.end_date,
+        }
+    }
 }
 
 /// What is asked for.
@@ -155,6 +190,8 @@ pub struct Ask {
     pub role: Option<String>,
     /// For [`Action::SendMessage`].
     pub message: Option<Letter>,
+    /// For [`Action::Export`].
+    pub format: Option<Format>,
 }
 
 /// What staff write.
@@ -204,6 +241,7 @@ pub async fn order(
         role: ask.role.as_deref(),
         subject: ask.message.as_ref().map(|letter| letter.subject.as_str()),
         message: ask.message.as_ref().map(|letter| letter.text.as_str()),
+        format: ask.format.map(Format::name),
         filter: filter.as_ref(),
         created_by: person.user_id(),
         session_id: person.session_id,
@@ -218,7 +256,8 @@ pub async fn order(
         entity_id: bulk_action_id.to_string(),
         actor: Some(person.user_id()),
         session_id: Some(person.session_id),
-        details: json!({ "action": ask.action.name(), "reason": ask.reason, "role": ask.role, "who": told }),
+        details: json!({ "action": ask.action.name(), "reason": ask.reason, "role": ask.role, "who": told,
+                          "format": ask.format.map(Format::name) }),
         client,
         at: now,
     };
@@ -250,6 +289,7 @@ fn check(ask: &Ask) -> Result<&Who> {
     };
     faults.extend(wants(ask.action == Action::AssignRole, ask.role.is_some(), "/role", "role"));
     faults.extend(wants(ask.action == Action::SendMessage, ask.message.is_some(), "/message", "message"));
+    faults.extend(wants(ask.action == Action::Export, ask.format.is_some(), "/format", "format"));
     if let Some(Who::Filter(Filter { start_date: Some(start), end_date: Some(end), .. })) = &ask.who
         && start > end
     {
@@ -277,13 +317,14 @@ async fn choose(
             (store::is_any_known(tx, ids, person.user_id()).await?, json!({ "ids": ids.len() }))
         }
         Who::Filter(filter) => {
-            let anybody = store::is_anybody(tx, filter, person.user_id(), now).await?;
+            let me = Some(person.user_id());
+            let found = user::choose(tx, &filter.clone().into(), now, me, Uuid::nil(), 1).await?;
             let mut told = serde_json::to_value(filter).map_err(Error::internal)?;
             if filter.search.is_some() {
                 // it may be somebody's address
                 told["search"] = json!("given");
             }
-            (anybody, json!({ "filter": told }))
+            (!found.is_empty(), json!({ "filter": told }))
         }
     };
     match anybody {
@@ -301,7 +342,7 @@ mod tests {
         for action in Action::ALL {
             assert_eq!(Action::named(action.name()), Some(action));
         }
-        assert_eq!(Action::named("export"), None);
+        assert_eq!(Action::named("explode"), None);
     }
 
     #[test]

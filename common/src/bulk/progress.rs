@@ -57,6 +57,8 @@ pub struct Progress {
     pub created_at: DateTime<Utc>,
     /// When everybody had an outcome.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Until when the file of an export is kept, once it is there.
+    pub result_until: Option<DateTime<Utc>>,
     /// Whom it was not done to, by id.
     pub failures: Vec<Failure>,
 }
@@ -99,12 +101,14 @@ pub async fn show(
         action: order.action,
         state,
         total: counts.total,
-        done: counts.done,
+        // of an export, whose rows are in the file
+        done: counts.done + order.exported,
         failed: counts.failed,
         skipped: counts.skipped,
         created_by: order.created_by,
         created_at: order.created_at,
         finished_at: order.finished_at,
+        result_until: order.upload_id.and(order.result_until),
         failures,
     })
 }

@@ -1,12 +1,11 @@
 //! The SQL of bulk actions: one statement a function, rows out, no decisions.
 
-use chrono::{DateTime, Days, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::{Failure, Filter};
+use super::Failure;
 use crate::audit::Client;
-use crate::user::{self, Status};
 
 type Sql<T> = Result<T, sqlx::Error>;
 
@@ -18,6 +17,7 @@ pub struct NewAction<'a> {
     pub role: Option<&'a str>,
     pub subject: Option<&'a str>,
     pub message: Option<&'a str>,
+    pub format: Option<&'a str>,
     pub filter: Option<&'a serde_json::Value>,
     pub created_by: Uuid,
     pub session_id: Uuid,
@@ -29,8 +29,8 @@ pub struct NewAction<'a> {
 pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
         "INSERT INTO bulk_actions (bulk_action_id, action, reason, role, subject, message, filter, created_by,
-                                   session_id, ip_address, user_agent, request_id, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                                   session_id, ip_address, user_agent, request_id, created_at, expires_at, format)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         new.bulk_action_id,
         new.action,
         new.reason,
@@ -45,6 +45,7 @@ pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Ut
         new.client.request_id,
         now,
         new.expires_at,
+        new.format,
     )
     .execute(tx)
     .await?;
@@ -54,7 +55,8 @@ pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Ut
 /// Chooses these people, each once.
 pub async fn insert_items(tx: &mut PgConnection, bulk_action_id: Uuid, ids: &[Uuid]) -> Sql<()> {
     sqlx::query!(
-        "INSERT INTO bulk_items (bulk_action_id, user_id) SELECT DISTINCT $1::uuid, id FROM unnest($2::uuid[]) AS id",
+        "INSERT INTO bulk_items (bulk_action_id, user_id) SELECT DISTINCT $1::uuid, id FROM unnest($2::uuid[]) AS id
+         ON CONFLICT DO NOTHING",
         bulk_action_id,
         ids,
     )
@@ -69,46 +71,6 @@ pub async fn is_any_known(tx: &mut PgConnection, ids: &[Uuid], me: Uuid) -> Sql<
         r#"SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ANY($1) AND user_id <> $2) AS "known!""#,
         ids,
         me,
-    )
-    .fetch_one(tx)
-    .await
-}
-
-/// The moments between which people of a filter joined.
-fn between(filter: &Filter, asked_at: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
-    let from = filter.start_date.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    let until = filter.end_date.and_then(|day| day.checked_add_days(Days::new(1)));
-    let until = until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    // whoever joined in the moment of asking is in
-    let asked_at = asked_at + chrono::TimeDelta::milliseconds(1);
-    (from.unwrap_or(DateTime::UNIX_EPOCH), until.map_or(asked_at, |until| until.min(asked_at)))
-}
-
-/// Whether somebody fits the filter, but for `me`.
-pub async fn is_anybody(
-    tx: &mut PgConnection,
-    filter: &Filter,
-    me: Uuid,
-    asked_at: DateTime<Utc>,
-) -> Sql<bool> {
-    let (from, until) = between(filter, asked_at);
-    sqlx::query_scalar!(
-        r#"SELECT EXISTS (
-               SELECT 1 FROM users
-               WHERE user_id <> $1 AND created_at >= $2 AND created_at < $3
-                 AND CASE WHEN $4::user_status IS NULL THEN status <> 'deleted' ELSE status = $4 END
-                 AND ($5::text IS NULL OR role = $5)
-                 AND ($6::text IS NULL OR lower(username) LIKE $6 OR email LIKE $6 OR phone_number LIKE $6)
-                 AND ($7::bool IS NULL OR (email_verified_at IS NOT NULL) = $7)
-                 AND ($8::bool IS NULL OR (phone_verified_at IS NOT NULL) = $8)) AS "anybody!""#,
-        me,
-        from,
-        until,
-        filter.status as Option<Status>,
-        filter.role,
-        filter.search.as_deref().map(user::prefix),
-        filter.email_verified,
-        filter.phone_verified,
     )
     .fetch_one(tx)
     .await
@@ -133,6 +95,10 @@ pub struct Order {
     pub expires_at: DateTime<Utc>,
     pub selected_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+    pub format: Option<String>,
+    pub exported: i64,
+    pub upload_id: Option<Uuid>,
+    pub result_until: Option<DateTime<Utc>>,
 }
 
 /// One action.
@@ -140,7 +106,8 @@ pub async fn find_order(db: impl PgExecutor<'_>, bulk_action_id: Uuid) -> Sql<Op
     sqlx::query_as!(
         Order,
         "SELECT bulk_action_id, action, reason, role, subject, message, filter, created_by, session_id, ip_address,
-                user_agent, request_id, created_at, expires_at, selected_at, finished_at
+                user_agent, request_id, created_at, expires_at, selected_at, finished_at, format, exported, upload_id,
+                result_until
          FROM bulk_actions WHERE bulk_action_id = $1",
         bulk_action_id,
     )
@@ -155,42 +122,6 @@ pub async fn find_last_item(db: impl PgExecutor<'_>, bulk_action_id: Uuid) -> Sq
         bulk_action_id,
     );
     last.fetch_optional(db).await
-}
-
-/// Chooses the next people who fit the filter, by id. Answers with how many.
-pub async fn insert_chosen(
-    tx: &mut PgConnection,
-    order: &Order,
-    filter: &Filter,
-    after: Uuid,
-    most: i64,
-) -> Sql<u64> {
-    let (from, until) = between(filter, order.created_at);
-    let done = sqlx::query!(
-        "INSERT INTO bulk_items (bulk_action_id, user_id)
-         SELECT $1, user_id FROM users
-         WHERE user_id > $2 AND created_at >= $3 AND created_at < $4
-           AND CASE WHEN $5::user_status IS NULL THEN status <> 'deleted' ELSE status = $5 END
-           AND ($6::text IS NULL OR role = $6)
-           AND ($7::text IS NULL OR lower(username) LIKE $7 OR email LIKE $7 OR phone_number LIKE $7)
-           AND ($8::bool IS NULL OR (email_verified_at IS NOT NULL) = $8)
-           AND ($9::bool IS NULL OR (phone_verified_at IS NOT NULL) = $9)
-         ORDER BY user_id LIMIT $10
-         ON CONFLICT DO NOTHING",
-        order.bulk_action_id,
-        after,
-        from,
-        until,
-        filter.status as Option<Status>,
-        filter.role,
-        filter.search.as_deref().map(user::prefix),
-        filter.email_verified,
-        filter.phone_verified,
-        most,
-    )
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected())
 }
 
 /// Locks an action whose people are still chosen. False: another body has chosen them all.
@@ -311,4 +242,94 @@ pub async fn list_failures(
     )
     .fetch_all(db)
     .await
+}
+
+/// The next people of an action who have no outcome, after this one by id.
+pub async fn list_open_after(
+    db: impl PgExecutor<'_>,
+    bulk_action_id: Uuid,
+    after: Uuid,
+    most: i64,
+) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT user_id FROM bulk_items WHERE bulk_action_id = $1 AND user_id > $2 AND outcome IS NULL
+         ORDER BY user_id LIMIT $3",
+        bulk_action_id,
+        after,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Of how many people the file holds a row by now.
+pub async fn set_exported(db: impl PgExecutor<'_>, bulk_action_id: Uuid, exported: i64) -> Sql<()> {
+    sqlx::query!("UPDATE bulk_actions SET exported = $2 WHERE bulk_action_id = $1", bulk_action_id, exported)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Writes what became of everybody who has no outcome.
+pub async fn set_open_outcome(tx: &mut PgConnection, bulk_action_id: Uuid, code: &str) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE bulk_items SET outcome = 'failed', code = $2 WHERE bulk_action_id = $1 AND outcome IS NULL",
+        bulk_action_id,
+        code,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Writes of these what became of them.
+pub async fn set_outcomes(
+    db: impl PgExecutor<'_>,
+    bulk_action_id: Uuid,
+    ids: &[Uuid],
+    outcome: &str,
+    code: &str,
+) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE bulk_items SET outcome = $3, code = $4 WHERE bulk_action_id = $1 AND user_id = ANY($2)",
+        bulk_action_id,
+        ids,
+        outcome,
+        code,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The file is there. False: another body was first.
+pub async fn set_result(
+    tx: &mut PgConnection,
+    bulk_action_id: Uuid,
+    upload_id: Uuid,
+    exported: i64,
+    until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Sql<bool> {
+    let done = sqlx::query!(
+        "UPDATE bulk_actions SET upload_id = $2, exported = $3, result_until = $4, finished_at = $5
+         WHERE bulk_action_id = $1 AND finished_at IS NULL",
+        bulk_action_id,
+        upload_id,
+        exported,
+        until,
+        now,
+    );
+    Ok(done.execute(tx).await?.rows_affected() == 1)
+}
+
+/// Takes the file from an action. Answers with which it was.
+pub async fn take_result(tx: &mut PgConnection, bulk_action_id: Uuid) -> Sql<Option<Uuid>> {
+    let taken = sqlx::query_scalar!(
+        r#"WITH held AS (SELECT upload_id FROM bulk_actions WHERE bulk_action_id = $1 FOR UPDATE)
+           UPDATE bulk_actions SET upload_id = NULL FROM held
+           WHERE bulk_action_id = $1 AND held.upload_id IS NOT NULL RETURNING held.upload_id AS "upload_id!""#,
+        bulk_action_id,
+    );
+    taken.fetch_optional(tx).await
 }

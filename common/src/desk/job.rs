@@ -12,6 +12,7 @@ use super::{
     Hand, JOB_EXPIRED, JOB_FINISHED, JOB_NOT_FOUND, JOB_RUNNING, JOB_SUPERSEDED, JOB_WAITING, queue,
 };
 use crate::context::Context;
+use crate::database;
 use crate::error::{Error, Result};
 use crate::job::store::NewJob;
 use crate::job::{Queue, store as ledger};
@@ -192,12 +193,15 @@ pub async fn list(ctx: &Context, hand: Hand<'_>, filter: &Filter, limit: u16) ->
         limit: i64::try_from(limit).unwrap_or(1) + 1,
     };
     let mut rows = Vec::new();
+    let mut tx = ctx.db.begin().await?;
+    database::plan_anew(&mut tx).await?;
     if states.iter().any(|state| state != "completed" && state != "cancelled") {
-        rows = store::list_live(&ctx.db, &wanted).await?;
+        rows = store::list_live(&mut *tx, &wanted).await?;
     }
     if states.iter().any(|state| state == "completed" || state == "cancelled") {
-        rows.extend(store::list_ended(&ctx.db, &wanted).await?);
+        rows.extend(store::list_ended(&mut *tx, &wanted).await?);
     }
+    tx.commit().await?;
     rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.job_id));
     // one that finished between the two looks is in both
     rows.dedup_by_key(|row| row.job_id);

@@ -189,6 +189,9 @@ impl From<Error> for Verdict {
     /// A part that does not answer is worth another try, and so is a defect until attempts run out.
     fn from(error: Error) -> Self {
         match error {
+            Error::Refusal(refusal) if refusal.status == 503 => {
+                Self::Retry { after: None, reason: refusal.to_string() }
+            }
             Error::Refusal(refusal) => Self::GiveUp(refusal.to_string()),
             other => Self::Retry { after: None, reason: other.to_string() },
         }

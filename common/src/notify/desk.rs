@@ -12,6 +12,7 @@ use super::store::{self as deliveries, Attempt, Row};
 use super::{DeliverMessage, DeliverNotice, Message, NOT_FOUND, NOT_RESENDABLE, State};
 use crate::context::Context;
 use crate::cursor::{self, Place};
+use crate::database;
 use crate::desk::job::{Page, next_step};
 use crate::desk::{Hand, queue, store as jobs};
 use crate::error::{Error, Fault, Result, invalid};
@@ -192,7 +193,7 @@ pub async fn list(ctx: &Context, hand: Hand<'_>, filter: &Filter, limit: u16) ->
         limit: i64::try_from(limit).unwrap_or(1) + 1,
     };
     let mut tx = ctx.db.begin().await?;
-    store::plan_anew(&mut tx).await?;
+    database::plan_anew(&mut tx).await?;
     let mut rows = store::list(&mut *tx, &wanted).await?;
     tx.commit().await?;
     let more = rows.len() > limit;

@@ -109,15 +109,27 @@ pub enum Message {
     InactivityWarning,
     /// The profile lacks something.
     ProfileCompletionReminder,
-    /// A report that was asked for can be read.
+    /// No document that proves who the person is has been handed in, or the last was rejected.
+    KycReminder,
+    /// A document was approved.
+    KycApproved,
+    /// A document was rejected, with the reason.
+    KycRejected,
+    /// A document that was approved has run out.
+    KycExpired,
+    /// A report can be read.
     ReportReady,
+    /// Everything about the person, which was asked for, can be downloaded.
+    ExportReady,
+    /// Points for a referral ([`Facts::points`]).
+    ReferralRewarded,
     /// Words of the staff's own ([`Facts::said`]).
     StaffMessage,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::OtpCode,
         Self::AccountExists,
         Self::VerifyEmailLink,
@@ -133,7 +145,13 @@ impl Message {
         Self::AccountDeletionScheduled,
         Self::InactivityWarning,
         Self::ProfileCompletionReminder,
+        Self::KycReminder,
+        Self::KycApproved,
+        Self::KycRejected,
+        Self::KycExpired,
         Self::ReportReady,
+        Self::ExportReady,
+        Self::ReferralRewarded,
         Self::StaffMessage,
     ];
 
@@ -155,7 +173,13 @@ impl Message {
             Self::AccountDeletionScheduled => "account_deletion_scheduled",
             Self::InactivityWarning => "inactivity_warning",
             Self::ProfileCompletionReminder => "profile_completion_reminder",
+            Self::KycReminder => "kyc_reminder",
+            Self::KycApproved => "kyc_approved",
+            Self::KycRejected => "kyc_rejected",
+            Self::KycExpired => "kyc_expired",
             Self::ReportReady => "report_ready",
+            Self::ExportReady => "export_ready",
+            Self::ReferralRewarded => "referral_rewarded",
             Self::StaffMessage => "staff_message",
         }
     }
@@ -169,13 +193,18 @@ impl Message {
     pub fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::Welcome | Self::ProfileCompletionReminder | Self::ReportReady | Self::StaffMessage
+            Self::Welcome
+                | Self::ProfileCompletionReminder
+                | Self::KycReminder
+                | Self::ReportReady
+                | Self::ReferralRewarded
+                | Self::StaffMessage
         )
     }
 
-    /// Whether it may go by this way: a text message is too dear for a report's.
+    /// Whether it may go by this way: a text message is too dear for a report's, and for a reward's.
     pub fn goes_by(self, via: Via) -> bool {
-        (self, via) != (Self::ReportReady, Via::Sms)
+        !matches!((self, via), (Self::ReportReady | Self::ReferralRewarded, Via::Sms))
     }
 
     /// The message with this name.

@@ -65,6 +65,9 @@ pub struct Facts {
     /// What the staff wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// How many points were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub points: Option<u32>,
 }
 
 /// What was changed of an account.
@@ -221,6 +224,7 @@ pub(super) fn samples() -> Vec<&'static Facts> {
             date: NaiveDate::from_ymd_opt(2026, 1, 31),
             subject: Some("s".repeat(MOST_SUBJECT)),
             text: Some("Classes begin on Monday.\nBring your card & a \"pen\".".to_owned()),
+            points: Some(1_000_000),
             ..Facts::default()
         };
         let changes = Change::ALL.map(|what| Facts { what: Some(what), ..full.clone() });

@@ -18,7 +18,7 @@ pub struct Preferences(Map<String, Value>);
 
 impl Preferences {
     /// As a row holds them; what does not read is on.
-    pub(super) fn read(row: &Value) -> Self {
+    pub(crate) fn read(row: &Value) -> Self {
         Self(row.as_object().cloned().unwrap_or_default())
     }
 

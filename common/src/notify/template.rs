@@ -67,7 +67,7 @@ const CODES: [(&str, &str); 24] = built_in![
     "verify_email_link" / "fr",
 ];
 
-const NOTICES: [(&str, &str); 168] = built_in![
+const NOTICES: [(&str, &str); 240] = built_in![
     notices
     "welcome" / "en",
     "welcome" / "fr",
@@ -93,8 +93,20 @@ const NOTICES: [(&str, &str); 168] = built_in![
     "inactivity_warning" / "fr",
     "profile_completion_reminder" / "en",
     "profile_completion_reminder" / "fr",
+    "kyc_reminder" / "en",
+    "kyc_reminder" / "fr",
+    "kyc_approved" / "en",
+    "kyc_approved" / "fr",
+    "kyc_rejected" / "en",
+    "kyc_rejected" / "fr",
+    "kyc_expired" / "en",
+    "kyc_expired" / "fr",
     "report_ready" / "en",
     "report_ready" / "fr",
+    "export_ready" / "en",
+    "export_ready" / "fr",
+    "referral_rewarded" / "en",
+    "referral_rewarded" / "fr",
     "staff_message" / "en",
     "staff_message" / "fr",
 ];
@@ -308,12 +320,13 @@ impl Templates {
         let hours = (minutes + 59) / 60;
         let at = told.at.map(|at| at.format("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
         let date = told.date.map(|date| date.to_string()).unwrap_or_default();
-        let notice::Facts { device, place, what, new, role, status, username, subject, text, .. } = told;
+        let notice::Facts { device, place, what, new, role, status, username, subject, text, points, .. } =
+            told;
         let what = what.map(notice::Change::name);
         let (subject, text) = (subject.as_deref().unwrap_or_default(), text.as_deref().unwrap_or_default());
         self.0.environment.get_template(name)?.render(context! {
             name => product, code, minutes, hours, purpose, support, link,
-            at, date, device, place, what, new, role, status, username, subject, text,
+            at, date, device, place, what, new, role, status, username, subject, text, points,
         })
     }
 }

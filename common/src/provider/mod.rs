@@ -1,5 +1,5 @@
 //! What lies outside: providers of mail, text messages and push, each behind a trait, with a recording fake
-//! beside the real ones. Nothing here knows a slice, a table or a job: a message comes in whole, an
+//! beside the real ones; and the object store. Nothing here knows a slice, a table or a job: a message comes in whole, an
 //! [`Answer`] goes out, and no reason in it holds the text, the code or the recipient.
 
 pub mod breach;
@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod http;
 pub mod inbox;
 pub mod smtp;
+pub mod storage;
 pub mod twilio;
 
 use std::fmt;

@@ -4,12 +4,11 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{LATE, STEPS, step, store};
+use super::{LATE, STEPS, What, store};
 use crate::context::Context;
 use crate::error::Result;
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
-use crate::notify::{self, Facts, Message, Told};
-use crate::user::completeness;
+use crate::notify::{self, Facts, Told};
 
 /// People of one job, and of one transaction.
 const BATCH: i64 = 100;
@@ -41,17 +40,17 @@ async fn ask(ctx: &Context) -> Result<()> {
     loop {
         let mut tx = ctx.db.begin().await?;
         let joined = store::list_joined(&mut *tx, after, until, BATCH).await?;
-        let due: Vec<Uuid> = joined
-            .iter()
-            .filter(|person| !completeness::missing(person.known()).is_empty())
-            .filter(|person| step(person.created_at, now).is_some_and(|step| step > person.reminded))
-            .map(|person| person.user_id)
-            .collect();
-        if let Some(one) = due.first() {
+        for what in What::ALL {
+            let due = joined.iter().filter(|person| what.due(person, now).is_some());
+            let people: Vec<Uuid> = due.map(|person| person.user_id).collect();
+            let Some(one) = people.first() else { continue };
             // a second body finds the same batches, and they wait once
             let key = Some(format!("{}:{one}", now.date_naive()));
             let terms = Terms { expires_at: Some(now + LIFE), unique_key: key, ..Terms::default() };
-            job::enqueue(&mut tx, now, &RemindProfiles { people: due }, terms).await?;
+            match what {
+                What::Profile => job::enqueue(&mut tx, now, &RemindProfiles { people }, terms).await?,
+                What::Kyc => job::enqueue(&mut tx, now, &RemindKyc { people }, terms).await?,
+            };
         }
         tx.commit().await?;
         match joined.last() {
@@ -77,23 +76,39 @@ impl Job for RemindProfiles {
     const MAX_ATTEMPTS: i16 = 10;
 
     async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
-        match remind(ctx, &self.people).await {
+        match remind(ctx, What::Profile, &self.people).await {
             Ok(()) => Verdict::Done,
             Err(error) => error.into(),
         }
     }
 }
 
-async fn remind(ctx: &Context, people: &[Uuid]) -> Result<()> {
-    let (now, message) = (ctx.now(), Message::ProfileCompletionReminder);
+/// Reminds these people of handing in a document: those who still did not, or whose last one was rejected, as
+/// [`RemindProfiles`] does.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct RemindKyc {
+    /// Who was due when it was asked for.
+    pub people: Vec<Uuid>,
+}
+
+impl Job for RemindKyc {
+    const KIND: &'static str = "reminder.remind_kyc";
+    const QUEUE: Queue = Queue::Low;
+    const MAX_ATTEMPTS: i16 = 10;
+
+    async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
+        match remind(ctx, What::Kyc, &self.people).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+async fn remind(ctx: &Context, what: What, people: &[Uuid]) -> Result<()> {
+    let (now, message) = (ctx.now(), what.message());
     let mut tx = ctx.db.begin().await?;
     for person in store::list_people(&mut *tx, people).await? {
-        let Some(step) = step(person.created_at, now).filter(|step| *step > person.reminded) else {
-            continue;
-        };
-        if completeness::missing(person.known()).is_empty() {
-            continue;
-        }
+        let Some(step) = what.due(&person, now) else { continue };
         if store::insert(&mut tx, person.user_id, message.name(), step, now).await? {
             let told = Told { user_id: person.user_id, message, facts: Facts::at(now) };
             notify::tell(&mut tx, ctx, None, &told).await?;

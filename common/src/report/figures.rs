@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::plot::Bars;
-use super::store;
+use super::{store, usage};
 use crate::context::Context;
 use crate::error::Result;
 use crate::user::{verification, verification_status};
@@ -56,10 +56,12 @@ pub async fn gather(ctx: &Context, user_id: Uuid) -> Result<Option<Vec<Section>>
         devices(ctx, user_id, &account).await?,
         messages(ctx, user_id, now).await?,
         verifications(ctx, user_id).await?,
+        usage::section(ctx, user_id, now).await?,
+        usage::wallet(ctx, user_id, now).await?,
     ]))
 }
 
-fn day(at: DateTime<Utc>) -> String {
+pub(super) fn day(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d").to_string()
 }
 
@@ -97,16 +99,21 @@ fn way(methods: &[String]) -> String {
 }
 
 /// The last months up to now, oldest first, as `2026-11`.
-fn months(now: DateTime<Utc>) -> Vec<String> {
+pub(super) fn months(now: DateTime<Utc>) -> Vec<String> {
     let first = now.date_naive().with_day(1).unwrap_or_default();
     let back = (0..MONTHS).rev().filter_map(|n| first.checked_sub_months(Months::new(n)));
     back.map(|month| month.format("%Y-%m").to_string()).collect()
 }
 
+/// The first day of those months.
+pub(super) fn since(now: DateTime<Utc>) -> NaiveDate {
+    let since = now.date_naive().with_day(1).and_then(|day| day.checked_sub_months(Months::new(MONTHS - 1)));
+    since.unwrap_or_default()
+}
+
 async fn sign_ins(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<Section> {
     let months = months(now);
-    let since = now.date_naive().with_day(1).and_then(|day| day.checked_sub_months(Months::new(MONTHS - 1)));
-    let since = since.unwrap_or_default().and_time(chrono::NaiveTime::MIN).and_utc();
+    let since = since(now).and_time(chrono::NaiveTime::MIN).and_utc();
     let mut ways: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for row in store::count_sign_ins(&ctx.db, &user_id.to_string(), since).await? {
         if let Some(at) = months.iter().position(|month| *month == row.month) {

@@ -1,18 +1,21 @@
 //! Reports about a person's own use, for that person: asked for here, built by a job (`jobs`) from what there
-//! is (`figures`) into JSON and a page that loads nothing (`page`, with plots by `plot`), told by a notice,
-//! and kept for 30 days.
+//! is (`figures`, `usage`) into JSON and a page that loads nothing (`page`, with plots by `plot`), told by a
+//! notice, and kept for 30 days. `monthly` asks for those of a month.
 
 mod figures;
 mod jobs;
+mod monthly;
 mod page;
 mod plot;
 mod store;
+mod usage;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use jobs::BuildReport;
+pub use monthly::RequestMonthly;
 
 use crate::audit::Client;
 use crate::context::Context;
@@ -85,7 +88,7 @@ pub async fn request(
     {
         return serde_json::from_slice(&outcome).map_err(Error::internal);
     }
-    store::delete_stale(&mut tx, person.user_id(), now).await?;
+    store::delete_stale(&mut tx, &[person.user_id()], now).await?;
     let new = Report {
         report_id: id::ordered(now),
         created_at: now,

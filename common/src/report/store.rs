@@ -1,6 +1,7 @@
 //! The SQL of reports: one statement a function, rows out, no decisions.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -23,16 +24,66 @@ pub async fn insert(tx: &mut PgConnection, user_id: Uuid, new: &Report) -> Sql<b
     Ok(done.rows_affected() > 0)
 }
 
-/// Deletes a report of somebody that was never built in time.
-pub async fn delete_stale(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
+/// Deletes reports of people that were never built in time.
+pub async fn delete_stale(tx: &mut PgConnection, people: &[Uuid], now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
-        "DELETE FROM reports WHERE user_id = $1 AND finished_at IS NULL AND expires_at <= $2",
-        user_id,
+        "DELETE FROM reports WHERE user_id = ANY($1) AND finished_at IS NULL AND expires_at <= $2",
+        people,
         now,
     )
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Somebody who used something in a month.
+pub struct User {
+    pub user_id: Uuid,
+    /// What they want to be told, by kind and channel.
+    pub preferences: Value,
+    /// Whether their report of the month was asked for.
+    pub is_asked: bool,
+}
+
+/// Active people who used something in a month (its first day), after this one.
+pub async fn list_users(db: impl PgExecutor<'_>, month: NaiveDate, after: Uuid, most: i64) -> Sql<Vec<User>> {
+    sqlx::query_as!(
+        User,
+        r#"SELECT m.user_id, coalesce(p.notification_preferences, '{}') AS "preferences!",
+                  EXISTS (SELECT 1 FROM reports r WHERE r.user_id = m.user_id AND r.month = $1) AS "is_asked!"
+           FROM usage_months m
+           JOIN users u ON u.user_id = m.user_id AND u.status = 'active'
+           LEFT JOIN profiles p ON p.user_id = m.user_id
+           WHERE m.month = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3"#,
+        month,
+        after,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Inserts reports of a month that wait, but for people who have one, or wait for another. Answers with those
+/// inserted.
+pub async fn insert_monthly(
+    tx: &mut PgConnection,
+    (reports, people): (&[Uuid], &[Uuid]),
+    month: NaiveDate,
+    now: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "INSERT INTO reports (report_id, user_id, month, created_at, expires_at)
+         SELECT n.report_id, n.user_id, $3, $4, $5 FROM unnest($1::uuid[], $2::uuid[]) AS n(report_id, user_id)
+         ON CONFLICT DO NOTHING RETURNING report_id",
+        reports,
+        people,
+        month,
+        now,
+        expires_at,
+    )
+    .fetch_all(tx)
+    .await
 }
 
 /// The report of somebody that waits.

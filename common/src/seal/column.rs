@@ -18,6 +18,10 @@ pub enum Column {
     TotpFactors,
     /// `users.national_id_sealed`, with `national_id_hash` beside it.
     NationalIds,
+    /// `uploads.sealed_key`.
+    Uploads,
+    /// `kyc_submissions.number_sealed`, with `number_hash` beside it.
+    DocumentNumbers,
 }
 
 /// A row's own id.
@@ -62,7 +66,14 @@ pub(super) struct Anew {
 
 impl Column {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::SigningKeys, Self::UserKeys, Self::TotpFactors, Self::NationalIds];
+    pub const ALL: [Self; 6] = [
+        Self::SigningKeys,
+        Self::UserKeys,
+        Self::TotpFactors,
+        Self::NationalIds,
+        Self::Uploads,
+        Self::DocumentNumbers,
+    ];
 
     /// Table and column.
     pub fn name(self) -> &'static str {
@@ -71,6 +82,8 @@ impl Column {
             Self::UserKeys => "user_keys.sealed",
             Self::TotpFactors => "totp_factors.sealed",
             Self::NationalIds => "users.national_id_sealed",
+            Self::Uploads => "uploads.sealed_key",
+            Self::DocumentNumbers => "kyc_submissions.number_sealed",
         }
     }
 
@@ -81,6 +94,8 @@ impl Column {
             Self::UserKeys => "user_key",
             Self::TotpFactors => "totp",
             Self::NationalIds => "national_id",
+            Self::Uploads => crate::upload::SEALED_FOR,
+            Self::DocumentNumbers => "document_number",
         }
     }
 
@@ -101,6 +116,8 @@ impl Column {
             Self::UserKeys => store::list_user_keys(db, newest, id, most).await?,
             Self::TotpFactors => store::list_totp_factors(db, newest, id, most).await?,
             Self::NationalIds => store::list_national_ids(db, newest, id, most).await?,
+            Self::Uploads => store::list_uploads(db, newest, id, most).await?,
+            Self::DocumentNumbers => store::list_document_numbers(db, newest, id, most).await?,
         };
         Ok(rows.into_iter().map(|Sealed { key, value }| (RowKey::Id(key), value)).collect())
     }
@@ -108,11 +125,11 @@ impl Column {
     /// Puts values back. Answers with how many were still there.
     pub(super) async fn set(self, db: &PgPool, keys: &Keyring, rows: Vec<Anew>) -> Result<u64, sqlx::Error> {
         let hashes: Vec<Vec<u8>> = match self {
-            Self::NationalIds => {
-                let key = keys.derive("national_id");
+            Self::NationalIds | Self::DocumentNumbers => {
+                let key = keys.derive(self.purpose());
                 rows.iter().map(|row| key.mac(&[&row.opened]).to_vec()).collect()
             }
-            Self::SigningKeys | Self::UserKeys | Self::TotpFactors => Vec::new(),
+            Self::SigningKeys | Self::UserKeys | Self::TotpFactors | Self::Uploads => Vec::new(),
         };
         match self {
             Self::SigningKeys => {
@@ -122,6 +139,8 @@ impl Column {
             Self::UserKeys => store::set_user_keys(db, &by_id(rows)).await,
             Self::TotpFactors => store::set_totp_factors(db, &by_id(rows)).await,
             Self::NationalIds => store::set_national_ids(db, &by_id(rows), &hashes).await,
+            Self::Uploads => store::set_uploads(db, &by_id(rows)).await,
+            Self::DocumentNumbers => store::set_document_numbers(db, &by_id(rows), &hashes).await,
         }
     }
 }

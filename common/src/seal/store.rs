@@ -162,3 +162,79 @@ pub async fn set_national_ids(
     .await?;
     Ok(done.rows_affected())
 }
+
+/// Keys of uploads after `after` that another key seals.
+pub async fn list_uploads(
+    db: impl PgExecutor<'_>,
+    newest: &[u8],
+    after: Option<Uuid>,
+    most: i64,
+) -> Sql<Vec<Sealed<Uuid>>> {
+    sqlx::query_as!(
+        Sealed,
+        r#"SELECT upload_id AS key, sealed_key AS "value!" FROM uploads
+           WHERE sealed_key IS NOT NULL AND ($2::uuid IS NULL OR upload_id > $2)
+             AND substring(sealed_key FROM 1 FOR length($1::bytea)) <> $1
+           ORDER BY upload_id LIMIT $3"#,
+        newest,
+        after,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Puts keys of uploads back, sealed anew.
+pub async fn set_uploads(db: impl PgExecutor<'_>, rows: &Resealed<Uuid>) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE uploads t SET sealed_key = n.new FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS n(key, old, new)
+         WHERE t.upload_id = n.key AND t.sealed_key = n.old",
+        &rows.keys,
+        &rows.old,
+        &rows.new,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Numbers of documents after `after` that another key seals.
+pub async fn list_document_numbers(
+    db: impl PgExecutor<'_>,
+    newest: &[u8],
+    after: Option<Uuid>,
+    most: i64,
+) -> Sql<Vec<Sealed<Uuid>>> {
+    sqlx::query_as!(
+        Sealed,
+        r#"SELECT submission_id AS key, number_sealed AS value FROM kyc_submissions
+           WHERE ($2::uuid IS NULL OR submission_id > $2)
+             AND substring(number_sealed FROM 1 FOR length($1::bytea)) <> $1
+           ORDER BY submission_id LIMIT $3"#,
+        newest,
+        after,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Puts numbers of documents back, sealed anew, with the hashes they are compared by.
+pub async fn set_document_numbers(
+    db: impl PgExecutor<'_>,
+    rows: &Resealed<Uuid>,
+    hashes: &[Vec<u8>],
+) -> Sql<u64> {
+    let done = sqlx::query!(
+        "UPDATE kyc_submissions t SET number_sealed = n.new, number_hash = n.hash
+         FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[]) AS n(key, old, new, hash)
+         WHERE t.submission_id = n.key AND t.number_sealed = n.old",
+        &rows.keys,
+        &rows.old,
+        &rows.new,
+        hashes,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}

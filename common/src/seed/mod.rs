@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::seal::Column;
 use crate::session::{self, Method, SignIn, Tokens};
+use crate::user::common_word;
 use crate::{seal, secret};
 
 /// What everybody signs in with.
@@ -65,6 +66,8 @@ pub async fn plant(ctx: &Context, client: &Client, ask: Ask, mut told: impl FnMu
     };
     audit::note(&mut tx, line).await?;
     tx.commit().await?;
+    // searches are as they would be after the first night
+    common_word::count(ctx).await?;
     Ok(made)
 }
 

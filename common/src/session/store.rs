@@ -155,7 +155,7 @@ pub async fn list_persons(db: impl PgExecutor<'_>, sessions: &[Uuid]) -> Sql<Vec
         r#"SELECT s.session_id, s.authenticated_at, s.last_used_at, s.expires_at, s.ended_at IS NOT NULL AS "ended!",
                   u.user_id, u.username, u.status AS "status: Status", u.role, u.is_superuser, u.referral_code,
                   u.social_provider, u.language, u.email_verified_at IS NOT NULL AS "email_verified!",
-                  u.phone_verified_at IS NOT NULL AS "phone_verified!", u.created_at,
+                  u.phone_verified_at IS NOT NULL AS "phone_verified!", u.kyc_status, u.created_at,
                   r.rank, r.is_staff, r.permissions
            FROM sessions s JOIN users u ON u.user_id = s.user_id JOIN roles r ON r.role = u.role
            WHERE s.session_id = ANY($1)"#,
@@ -178,6 +178,7 @@ pub async fn list_persons(db: impl PgExecutor<'_>, sessions: &[Uuid]) -> Sql<Vec
                 language: row.language,
                 email_verified: row.email_verified,
                 phone_verified: row.phone_verified,
+                kyc_status: row.kyc_status,
                 created_at: row.created_at,
             },
             authenticated_at: row.authenticated_at,
@@ -201,7 +202,7 @@ pub async fn find_person(
     let row = sqlx::query!(
         r#"SELECT u.user_id, u.username, u.status AS "status: Status", u.role, u.is_superuser, u.referral_code,
                   u.social_provider, u.language, u.email_verified_at IS NOT NULL AS "email_verified!",
-                  u.phone_verified_at IS NOT NULL AS "phone_verified!", u.created_at,
+                  u.phone_verified_at IS NOT NULL AS "phone_verified!", u.kyc_status, u.created_at,
                   r.rank, r.is_staff, r.permissions
            FROM users u JOIN roles r ON r.role = u.role
            WHERE u.user_id = $1"#,
@@ -222,6 +223,7 @@ pub async fn find_person(
             language: row.language,
             email_verified: row.email_verified,
             phone_verified: row.phone_verified,
+            kyc_status: row.kyc_status,
             created_at: row.created_at,
         },
         authenticated_at: asked_at,

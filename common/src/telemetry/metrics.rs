@@ -36,6 +36,8 @@ pub struct Families {
     deliveries: Family<Delivered, Counter>,
     /// Decisions taken without Redis.
     pub limiter_fallbacks: Counter,
+    /// Balances and postings found not to add up.
+    pub ledger_faults: Counter,
     pool: Family<State, Gauge>,
     pool_most: Gauge,
     /// What the ledger holds.
@@ -125,6 +127,7 @@ impl Default for Metrics {
             call_seconds: Family::new_with_constructor(call),
             deliveries: Family::default(),
             limiter_fallbacks: Counter::default(),
+            ledger_faults: Counter::default(),
             pool: Family::default(),
             pool_most: Gauge::default(),
             ledger: Ledger::default(),
@@ -169,6 +172,11 @@ impl Families {
             "limiter_fallbacks",
             "Rate limit decisions taken without Redis",
             self.limiter_fallbacks.clone(),
+        );
+        registry.register(
+            "wallet_faults",
+            "Balances and postings of the wallets' ledger found not to add up",
+            self.ledger_faults.clone(),
         );
         registry.register("db_connections", "Connections of the pool by state", self.pool.clone());
         registry.register(

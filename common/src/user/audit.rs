@@ -1,6 +1,8 @@
 //! Audit lines about people: what identifies a person is sealed under that person's own key, so that
 //! erasing the key erases it from the lines too.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -14,7 +16,7 @@ use crate::seal;
 use crate::session::Person;
 
 /// Fields that identify a person.
-const IDENTIFYING: [&str; 13] = [
+const IDENTIFYING: [&str; 17] = [
     "username",
     "email",
     "phone_number",
@@ -28,6 +30,10 @@ const IDENTIFYING: [&str; 13] = [
     "qualifications",
     "specialisation",
     "office",
+    "full_name",
+    "date_of_birth",
+    "emergency_contact",
+    "emergency_phone",
 ];
 
 /// A record before and after.
@@ -83,11 +89,11 @@ pub(crate) async fn note_change(
         true => None,
         false => Some(seal(&key(tx, ctx, user_id).await?, &sealed.into())?),
     };
-    Ok(audit::note_change(tx, line, Values { old: old.into(), new: new.into(), sealed }).await?)
+    Ok(audit::note_of(tx, line, Values { old: old.into(), new: new.into(), sealed }, user_id).await?)
 }
 
 /// Writes a line with something of the person's that is sealed under their own key.
-pub(super) async fn note_sealed(
+pub(crate) async fn note_sealed(
     tx: &mut PgConnection,
     ctx: &Context,
     line: Line<'_>,
@@ -95,24 +101,39 @@ pub(super) async fn note_sealed(
     text: &Value,
 ) -> Result<()> {
     let sealed = Some(seal(&key(tx, ctx, user_id).await?, text)?);
-    Ok(audit::note_change(tx, line, Values { sealed, ..Values::default() }).await?)
+    Ok(audit::note_of(tx, line, Values { sealed, ..Values::default() }, user_id).await?)
 }
 
 /// Something of a person's for a line, sealed under their own key.
-pub(super) fn seal(key: &[u8; 32], text: &Value) -> Result<Vec<u8>> {
+pub(crate) fn seal(key: &[u8; 32], text: &Value) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(text).map_err(Error::internal)?;
     seal::seal_with(key, b"audit", &text)
 }
 
 /// What a line has sealed, opened; none when the key is gone.
-pub(super) fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Value> {
+pub(crate) fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Value> {
     serde_json::from_slice(&seal::open_with(key, b"audit", sealed)?).ok()
 }
 
+/// The keys of those of these people who are not erased.
+pub(crate) async fn keys(ctx: &Context, people: &[Uuid]) -> Result<HashMap<Uuid, [u8; 32]>> {
+    if people.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = store::list_keys(&ctx.db, people).await?;
+    Ok(found
+        .into_iter()
+        .filter_map(|row| Some((row.user_id, opened(ctx, row.user_id, &row.sealed)?)))
+        .collect())
+}
+
+fn opened(ctx: &Context, user_id: Uuid, sealed: &[u8]) -> Option<[u8; 32]> {
+    seal::open(&ctx.config.keys, "user_key", user_id.as_bytes(), sealed)?.try_into().ok()
+}
+
 /// The person's own key.
-pub(super) async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
+pub(crate) async fn key(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -> Result<[u8; 32]> {
     let sealed = store::find_key(tx, user_id).await?;
-    let key = seal::open(&ctx.config.keys, "user_key", user_id.as_bytes(), &sealed);
-    key.and_then(|key| key.try_into().ok())
+    opened(ctx, user_id, &sealed)
         .ok_or_else(|| Error::internal("KERYU_SECRET_KEY no longer holds what seals this person's key"))
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::idempotency::{self, Begun};
 use crate::role::Permission;
 use crate::session::Person;
-use crate::{id, mask, seal, secret};
+use crate::{id, mask, seal, secret, wallet};
 
 /// A person to be.
 #[derive(Clone)]
@@ -131,7 +131,10 @@ pub async fn create(
     };
     let address = person.identifiers.first().map(|one| mask::identifier(one.as_str()));
     let sealed = Some(super::audit::seal(&own_key, &json!({ "address": address }))?);
-    audit::note_change(tx, line, Values { sealed, ..Values::default() }).await?;
+    audit::note_change(&mut *tx, line, Values { sealed, ..Values::default() }).await?;
+    if referred_by.is_some() && (new.email_verified_at.is_some() || new.phone_verified_at.is_some()) {
+        wallet::ask_reward(tx, now, user_id).await?;
+    }
     Ok(user_id)
 }
 

@@ -19,6 +19,7 @@ use crate::notify::{self, Message, Told};
 use crate::role::Permission;
 use crate::seal;
 use crate::session::{FORBIDDEN, Person};
+use crate::wallet;
 
 /// A field that may be left, set or cleared.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,7 +32,8 @@ pub enum Change<T> {
 }
 
 impl<T: Clone> Change<T> {
-    fn over(&self, old: &Option<T>) -> Option<T> {
+    /// The value after the change.
+    pub(crate) fn over(&self, old: &Option<T>) -> Option<T> {
         match self {
             Self::Keep => old.clone(),
             Self::Set(new) => new.clone(),
@@ -135,6 +137,13 @@ pub async fn edit(
         phone_verified_at: proved.1,
     };
     store::set(&mut tx, user_id, &edit, now).await.map_err(taken)?;
+    if old.referred_by.is_some()
+        && (old.email_verified_at, old.phone_verified_at) == (None, None)
+        && proved != (None, None)
+    {
+        // the first proof, as far as the record says: a reward is given once
+        wallet::ask_reward(&mut tx, now, user_id).await?;
+    }
     let new = store::find(&mut *tx, user_id).await?.ok_or_else(|| Error::internal("the user is gone"))?;
     let numbered = edits.national_id != Change::Keep;
     let change = Changed { old: facts(&old, false), new: facts(&new, numbered) };

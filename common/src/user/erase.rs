@@ -2,6 +2,8 @@
 //! person, and each erases in one transaction. What a table keeps of a person, and how it goes, is said in
 //! [`COVERED`]; a test fails when a column that could name somebody is not there.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -11,9 +13,11 @@ use super::{audit, store};
 use crate::auth::otp;
 use crate::context::Context;
 use crate::crm;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::secret;
+use crate::upload;
+use crate::usage;
 
 /// How what a column keeps of a person goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +37,11 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("users", "user_id", Way::Deleted),
     ("users", "referred_by", Way::Blanked),
     ("users", "last_login_ip", Way::Deleted),
+    ("user_words", "user_id", Way::Deleted), // by a trigger, with the row of the person
     ("user_keys", "user_id", Way::Cascade),
     ("profiles", "user_id", Way::Cascade),
+    ("profile_changes", "user_id", Way::Cascade),
+    ("profile_changes", "actor", Way::Pseudonym),
     ("passwords", "user_id", Way::Cascade),
     ("sessions", "user_id", Way::Cascade),
     ("sessions", "ip_address", Way::Cascade),
@@ -49,6 +56,12 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("devices", "user_id", Way::Cascade),
     ("reminders", "user_id", Way::Cascade),
     ("reports", "user_id", Way::Cascade),
+    ("uploads", "user_id", Way::Blanked),
+    ("kyc_submissions", "user_id", Way::Cascade),
+    ("kyc_submissions", "decided_by", Way::Pseudonym),
+    ("consents", "user_id", Way::Cascade),
+    ("consents", "ip_address", Way::Cascade),
+    ("exports", "user_id", Way::Cascade),
     ("trainee_profiles", "user_id", Way::Cascade),
     ("trainer_profiles", "user_id", Way::Cascade),
     ("hod_profiles", "user_id", Way::Cascade),
@@ -72,10 +85,17 @@ pub const COVERED: &[(&str, &str, Way)] = &[
     ("deliveries", "recipient", Way::Deleted),
     ("audit", "actor", Way::Pseudonym),
     ("audit", "entity_id", Way::Pseudonym),
+    ("audit", "owner", Way::Pseudonym),
     ("audit", "ip_address", Way::Blanked),
     ("audit", "user_agent", Way::Blanked),
     ("api_keys", "created_by", Way::Pseudonym),
     ("ip_blocks", "created_by", Way::Pseudonym),
+    ("ledger_accounts", "user_id", Way::Pseudonym),
+    ("postings", "actor", Way::Pseudonym),
+    ("usage_events", "user_id", Way::Deleted),
+    ("usage_summaries", "user_id", Way::Cascade),
+    ("usage_months", "user_id", Way::Cascade),
+    ("usage_favourites", "user_id", Way::Cascade),
 ];
 
 /// Asks for the erasures that are due.
@@ -148,18 +168,63 @@ async fn erase(ctx: &Context, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
     let tokens = store::list_device_hashes(&mut tx, user_id).await?;
     let rows = identifiers.iter().flat_map(|text| otp::rows(&ctx.config, text, &tokens));
     let hashes: Vec<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
-    store::delete_counters(&mut tx, &hashes).await?;
-    store::delete_codes(&mut tx, user_id, &identifiers).await?;
-    store::delete_deliveries(&mut tx, user_id, &identifiers).await?;
-    store::set_referrals_blank(&mut tx, user_id).await?;
+    let mut report = Report { deleted: counted(&mut tx, user_id).await?, ..Report::default() };
+    report.deleted("identifier_budgets", store::delete_counters(&mut tx, &hashes).await?);
+    report.deleted("challenges", store::delete_codes(&mut tx, user_id, &identifiers).await?);
+    report.deleted("deliveries", store::delete_deliveries(&mut tx, user_id, &identifiers).await?);
+    report.blanked("users", store::set_referrals_blank(&mut tx, user_id).await?);
     let names: Vec<String> = hashes.iter().map(|hash| secret::hex(hash)).collect();
+    report.blanked("audit", store::set_audit_blank(&mut tx, user_id, &names).await?);
+    report.blanked("bulk_actions", store::set_bulk_blank(&mut tx, user_id).await?);
+    let files = store::count_rows(&mut tx, "uploads", "user_id", user_id).await?;
+    report.blanked("uploads", u64::try_from(files).unwrap_or_default());
+    upload::release_all(&mut tx, user_id, now).await?;
     store::set_audit_blank(&mut tx, user_id, &names).await?;
     store::set_bulk_blank(&mut tx, user_id).await?;
+    usage::erase(&mut tx, user_id).await?;
     store::delete(&mut tx, user_id).await?;
-    store::insert_erased(&mut tx, user_id, now).await?;
+    let details = serde_json::to_value(&report).map_err(Error::internal)?;
+    store::insert_erased(&mut tx, user_id, details, now).await?;
     crm::erased(&mut tx, user_id, now).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// What an erasure did, by table: how many rows, and nothing that names the person.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Rows that went.
+    deleted: BTreeMap<&'static str, u64>,
+    /// Rows that stay and lead nowhere any more. Files among them are deleted by their own clean-up.
+    blanked: BTreeMap<&'static str, u64>,
+}
+
+impl Report {
+    fn deleted(&mut self, table: &'static str, rows: u64) {
+        if rows > 0 {
+            *self.deleted.entry(table).or_default() += rows;
+        }
+    }
+
+    fn blanked(&mut self, table: &'static str, rows: u64) {
+        if rows > 0 {
+            self.blanked.insert(table, rows);
+        }
+    }
+}
+
+/// How many rows go with the person's own, by table.
+async fn counted(tx: &mut PgConnection, user_id: Uuid) -> Result<BTreeMap<&'static str, u64>> {
+    let mut counts = BTreeMap::from([("users", 1)]);
+    for (table, column, way) in COVERED {
+        let names_them = *way == Way::Cascade && !matches!(*column, "ip_address" | "user_agent");
+        if names_them && !counts.contains_key(table) {
+            let rows = store::count_rows(tx, table, column, user_id).await?;
+            counts.insert(table, u64::try_from(rows).unwrap_or_default());
+        }
+    }
+    counts.retain(|_, rows| *rows > 0);
+    Ok(counts)
 }
 
 /// Identifiers the person had at some time, from the audit lines of their changes: to be read before the key

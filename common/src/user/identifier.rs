@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
+
 /// By which way an identifier is reached and proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Channel {
@@ -109,6 +111,11 @@ impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&crate::mask::identifier(self.as_str()))
     }
+}
+
+/// The composed form of a text (NFC).
+pub fn composed(text: &str) -> String {
+    text.nfc().collect()
 }
 
 /// Control characters, bidirectional marks and zero-width characters.

@@ -1,6 +1,8 @@
 //! People: who they are to the product. Identifiers and names are normalised here, once, at the edge.
 
-mod audit;
+pub(crate) mod audit;
+mod card;
+pub mod common_word;
 pub mod completeness;
 mod config;
 mod create;
@@ -8,6 +10,7 @@ pub mod edit;
 pub mod erase;
 pub mod identifier;
 pub mod inactive;
+mod list;
 mod reach;
 mod record;
 mod status;
@@ -21,14 +24,18 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-pub(crate) use audit::{Changed, line, note_change};
+pub(crate) use audit::{Changed, key as user_key, line, note_change};
+pub use card::Card;
+pub(crate) use card::list_cards;
 pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
+pub(crate) use list::choose;
+pub use list::{Filter, Order, Page, Row, Slice, Standing, list};
 pub(crate) use reach::{lock_present, look};
-pub use record::{Filter, Page, Record, Row, list, show, show_to};
-pub(crate) use record::{note_read, prefix};
+pub(crate) use record::note_read;
+pub use record::{Record, show, show_to};
 pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
 pub(crate) use status::{delete_in, restore_in, set_status_in, write_to_in};
 pub use store::Found;
@@ -126,8 +133,16 @@ pub const NOT_DELETED: Code = Code {
     title: "The account is not deleted",
     advice: "Set its status instead.",
 };
+/// Lists are narrowed rather than paged through.
+pub const TOO_DEEP: Code = Code {
+    code: "user.page_too_deep",
+    status: 422,
+    title: "No page lies so deep",
+    advice: "Narrow the list by a filter, days of joining or a search; an export has everybody.",
+};
 /// All refusals of this slice.
 pub const CODES: &[Code] = &[
+    TOO_DEEP,
     CHANGED,
     IDENTIFIER_NEEDED,
     SELF,
@@ -215,6 +230,8 @@ pub struct Account {
     pub email_verified: bool,
     /// Whether the phone number is proved.
     pub phone_verified: bool,
+    /// How far the check of their documents is.
+    pub kyc_status: String,
     /// When they joined.
     pub created_at: DateTime<Utc>,
 }

@@ -1,4 +1,4 @@
-//! Records of people, read: one, for its owner, staff and services; many, for staff.
+//! Records of people, read: for their owners, for staff and for services.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -33,6 +33,8 @@ pub struct Record {
     pub gender: Option<String>,
     /// Of the person.
     pub address: Option<String>,
+    /// Whether there is a picture of them.
+    pub has_picture: bool,
     pub(super) national_id_sealed: Option<Vec<u8>>,
     /// Whether they may sign in.
     pub status: Status,
@@ -66,6 +68,8 @@ pub struct Record {
     pub email_verified_at: Option<DateTime<Utc>>,
     /// When the phone number was proved.
     pub phone_verified_at: Option<DateTime<Utc>>,
+    /// How far the check of their documents is.
+    pub kyc_status: String,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
     /// When it will be erased.
@@ -139,105 +143,4 @@ pub async fn show_to(ctx: &Context, client: &Client, service: &Service, user_id:
     audit::note(&mut tx, line).await?;
     tx.commit().await?;
     Ok(record)
-}
-
-/// Which people.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// None: all, deleted ones too.
-    pub status: Option<Status>,
-    /// The beginning of a username, an address or a number.
-    pub search: Option<String>,
-}
-
-/// A page of people.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// Newest first.
-    pub items: Vec<Row>,
-    /// How many there are in all.
-    pub total: i64,
-    /// Whether that is exact. Above 10,000 it is an estimate, and of a search what was counted.
-    pub total_is_exact: bool,
-}
-
-/// A person in a list.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Which.
-    pub user_id: Uuid,
-    /// As chosen.
-    pub username: String,
-    /// Whether they may sign in.
-    pub status: Status,
-    /// When they joined.
-    pub created_at: DateTime<Utc>,
-}
-
-/// Totals are counted up to here.
-const EXACT: i64 = 10_000;
-
-/// A page of people, newest first; `page` counts from 1. Leaves one audit line with the filter.
-///
-/// # Errors
-/// `auth.forbidden`.
-pub async fn list(
-    ctx: &Context,
-    client: &Client,
-    person: &Person,
-    filter: &Filter,
-    page: i64,
-    page_size: i64,
-) -> Result<Page> {
-    person.may(Permission::UsersRead)?;
-    let skip = (page - 1).saturating_mul(page_size);
-    let (items, counted) = match &filter.search {
-        None => {
-            let items = store::list(&ctx.db, filter.status, page_size, skip).await?;
-            (items, store::count(&ctx.db, filter.status, EXACT + 1).await?)
-        }
-        Some(text) => {
-            let pattern = prefix(text);
-            let items = store::search(&ctx.db, &pattern, filter.status, page_size, skip).await?;
-            (items, store::count_search(&ctx.db, &pattern, filter.status, EXACT + 1).await?)
-        }
-    };
-    let total_is_exact = counted <= EXACT;
-    let total = match (&filter.search, total_is_exact) {
-        (None, false) => store::estimate(&ctx.db, filter.status).await?.max(counted),
-        // no more of a search can be paged through than was counted
-        _ => counted,
-    };
-    let details = json!({
-        "status": filter.status.map(Status::name), "search": filter.search.as_ref().map(|_| "given"), "page": page,
-    });
-    let mut tx = ctx.db.begin().await?;
-    let line = Line {
-        entity_id: "*".to_owned(),
-        ..line(client, person, Uuid::nil(), "user.listed", details, ctx.now())
-    };
-    audit::note(&mut tx, line).await?;
-    tx.commit().await?;
-    Ok(Page { items, total, total_is_exact })
-}
-
-/// A `LIKE` pattern for texts that begin so; nothing in the text is a wildcard.
-pub(crate) fn prefix(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 1);
-    for c in text.trim().to_lowercase().chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn no_text_is_a_wildcard() {
-        assert_eq!(super::prefix(" Ada_%\\ "), "ada\\_\\%\\\\%");
-    }
 }

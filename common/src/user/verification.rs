@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::mask;
 use crate::notify::{self, Change, Facts, Message, Told};
+use crate::wallet;
 
 /// The account has another identifier by now, or none.
 pub const NOT_HELD: Code = Code {
@@ -135,6 +136,9 @@ pub async fn prove(
         details["voided"] = serde_json::to_value(voided).map_err(Error::internal)?;
     }
     note(tx, ctx, client, proving, "verification.proved", details).await?;
+    if outcome.as_ref().is_ok_and(|before| before.is_referred && !before.ever_verified) {
+        wallet::ask_reward(&mut *tx, now, proving.user_id).await?;
+    }
     if let Some(voided) = &voided {
         tell_voided(tx, ctx, client, proving, voided).await?;
     }

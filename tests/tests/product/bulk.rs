@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::support::product::read;
+use super::support::product::{field, read};
 use super::support::{Engine, Product};
 
 const PATH: &str = "/api/admin/users/bulk";
@@ -165,7 +165,7 @@ async fn a_wish_that_does_not_hold_is_told_all_its_faults() {
             vec!["/message", "/role"],
         ),
         (
-            json!({ "action": "export", "reason": "", "ids": ["x"], "filter": { "status": "gone", "search": "a\u{202e}",
+            json!({ "action": "explode", "reason": "", "ids": ["x"], "filter": { "status": "gone", "search": "a\u{202e}",
                  "start_date": "2026-02-30", "more": 1 }, "role": "A b" }),
             vec![
                 "/action",
@@ -216,12 +216,21 @@ async fn each_action_takes_its_own_right() {
     let hod = somebody(&product, "hod", "hod").await;
     let ada = somebody(&product, "ada", "member").await;
     let boss = somebody(&product, "boss", "admin").await;
-    for action in
-        ["activate", "deactivate", "suspend", "ban", "delete", "restore", "assign_role", "send_message"]
-    {
+    for action in [
+        "activate",
+        "deactivate",
+        "suspend",
+        "ban",
+        "delete",
+        "restore",
+        "assign_role",
+        "send_message",
+        "export",
+    ] {
         let mut body = json!({ "action": action, "ids": [id(&ada)], "reason": "x" });
         match action {
             "assign_role" => body["role"] = json!("member"),
+            "export" => body["format"] = json!("csv"),
             "send_message" => body["message"] = json!({ "subject": "a", "text": "b" }),
             _ => {}
         }
@@ -475,4 +484,125 @@ async fn who_asked_is_known_by_their_present_rights_also_when_the_session_is_no_
     assert_eq!(product.world.execute(gone).await, 1);
     product.drain().await;
     assert_eq!(status(&product, &ada).await, "suspended");
+}
+
+/// The file of an export: its status, media type and text.
+async fn file(product: &Product, shown: &Value, tokens: &Value) -> (u16, String, String) {
+    let path = format!("{PATH}/{}/result", shown["id"].as_str().unwrap());
+    let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+    let response = product.send(Method::GET, &path, &Value::Null, &[("authorization", &bearer)]).await;
+    let (status, media) = (response.status().as_u16(), field(&response, "content-type"));
+    (status, media, response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn people_are_exported_to_a_file_that_runs_nowhere_and_goes_after_seven_days() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let (ada, bob) = (somebody(&product, "ada", "trainee").await, somebody(&product, "bob", "trainee").await);
+    product.world.execute("UPDATE users SET first_name = '=cmd|''/c calc''!A0', last_name = 'Love, \"Ada\"' WHERE username = 'ada'").await;
+    let ids = [id(&ada), id(&bob), id(&boss), Uuid::from_u128(7)];
+    let body = json!({ "action": "export", "format": "csv", "ids": ids, "reason": "For the council" });
+    let (code, ordered) = order(&product, body, &boss).await;
+    assert_eq!(code, 202, "{ordered}");
+    assert_eq!(file(&product, &ordered, &boss).await.0, 409, "it is not written yet");
+    product.drain().await;
+    let shown = progress(&product, &ordered, &boss).await;
+    assert_eq!((counts(&shown), &shown["state"]), ([4, 2, 1, 1], &json!("finished")), "{shown}");
+    assert_eq!(shown["download_url"], json!(format!("{PATH}/{}/result", ordered["id"].as_str().unwrap())));
+    let (status, media, text) = file(&product, &shown, &boss).await;
+    assert_eq!((status, media.as_str()), (200, "text/csv; charset=utf-8"));
+    let lines: Vec<&str> = text.split_terminator("\r\n").collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("id,username,email,phone_number,first_name"), "{text}");
+    let row = lines.iter().find(|line| line.contains(",ada,")).expect("ada is there");
+    assert!(
+        row.contains(
+            r#",ada,ada@example.org,,'=cmd|'/c calc'!A0,"Love, ""Ada""",active,trainee,true,false,"#
+        ),
+        "{row}"
+    );
+    for (action, lines) in [("bulk.ordered", 1), ("bulk.exported", 1), ("bulk.downloaded", 1)] {
+        let sql = format!("SELECT count(*) FROM audit WHERE action = '{action}' AND actor IS NOT NULL");
+        let found: i64 =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&product.world.db).await.unwrap();
+        assert_eq!(found, lines, "{action}");
+    }
+    // of others it is nobody's business, though they see that it was done
+    let other = somebody(&product, "other", "admin").await;
+    assert_eq!(progress(&product, &ordered, &other).await["state"], "finished");
+    assert_eq!(file(&product, &shown, &other).await.0, 404);
+    product.advance(Duration::from_secs(7 * 24 * 3600));
+    let boss = product.login("boss@example.org").await;
+    let (status, _, refused) = file(&product, &shown, &boss).await;
+    assert!(status == 410 && refused.contains("bulk.result_gone"), "{refused}");
+    product.drain().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 0);
+    assert_eq!(progress(&product, &ordered, &boss).await["download_url"], Value::Null);
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn an_export_by_filter_holds_everybody_once_also_after_a_body_that_was_stopped() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let sql = "INSERT INTO users (user_id, username, username_skeleton, email, created_at, updated_at)
+               SELECT gen_random_uuid(), 'u' || n, 'u' || n, n || '@school.example', $1, $1
+               FROM generate_series(1, 4500) n";
+    sqlx::query(sql).bind(product.ctx.now()).execute(&product.world.db).await.unwrap();
+    // the process is gone when the second of three batches is written
+    product
+        .world
+        .execute(
+            "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.exported > 2000 THEN RAISE 'the process is gone'; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER stop BEFORE UPDATE ON bulk_actions FOR EACH ROW EXECUTE FUNCTION stop();",
+        )
+        .await;
+    let body =
+        json!({ "action": "export", "format": "jsonl", "filter": { "search": "school" }, "reason": "All" });
+    let (_, ordered) = order(&product, body, &boss).await;
+    product.drain().await;
+    let shown = progress(&product, &ordered, &boss).await;
+    assert_eq!((&shown["done"], &shown["state"]), (&json!(2000), &json!("running")), "{shown}");
+    product.world.execute("DROP TRIGGER stop ON bulk_actions").await;
+    product.advance(Duration::from_secs(60));
+    product.drain().await;
+    let boss = product.refreshed(&boss).await;
+    let shown = progress(&product, &ordered, &boss).await;
+    assert_eq!((counts(&shown), &shown["state"]), ([4500, 4500, 0, 0], &json!("finished")), "{shown}");
+    let (status, media, text) = file(&product, &shown, &boss).await;
+    assert_eq!((status, media.as_str()), (200, "application/jsonl; charset=utf-8"));
+    let mut names: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["username"].as_str().unwrap().to_owned())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!((names.len(), text.lines().count()), (4500, 4500));
+}
+
+#[tokio::test]
+async fn an_export_says_in_which_form_and_needs_its_right_until_it_is_written() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let ada = somebody(&product, "ada", "member").await;
+    for (body, pointer) in [
+        (json!({ "action": "export", "ids": [id(&ada)], "reason": "x" }), ""),
+        (json!({ "action": "ban", "ids": [id(&ada)], "reason": "x", "format": "csv" }), "/format"),
+        (json!({ "action": "export", "ids": [id(&ada)], "reason": "x", "format": "xlsx" }), "/format"),
+    ] {
+        let (code, refused) = order(&product, body, &boss).await;
+        assert_eq!((code, &refused["errors"][0]["pointer"]), (422, &json!(pointer)), "{refused}");
+    }
+    let body = json!({ "action": "export", "ids": [id(&ada)], "reason": "x", "format": "csv" });
+    let (_, ordered) = order(&product, body, &boss).await;
+    product.world.execute("UPDATE users SET role = 'hod' WHERE username = 'boss'").await;
+    product.drain().await;
+    let shown = progress(&product, &ordered, &boss).await;
+    assert_eq!((counts(&shown), &shown["failures"][0]["code"]), ([1, 0, 1, 0], &json!("auth.forbidden")));
+    assert_eq!(
+        (&shown["download_url"], product.world.count("SELECT count(*) FROM uploads").await),
+        (&Value::Null, 0)
+    );
 }

@@ -14,7 +14,7 @@ use super::support::{Engine, Product, dump};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Columns whose names say that they may name somebody.
-const SUSPECTS: &str = r"
+pub const SUSPECTS: &str = r"
     SELECT c.table_name::text, c.column_name::text FROM information_schema.columns c
     JOIN pg_class p ON p.relname = c.table_name AND p.relnamespace = 'public'::regnamespace
     WHERE c.table_schema = 'public' AND p.relkind IN ('r', 'p') AND NOT p.relispartition
@@ -114,8 +114,20 @@ async fn nothing_is_left_of_a_person_but_lines_that_lead_nowhere() {
         assert_eq!(left(trace, &[]), [""; 0], "{trace}");
     }
     let id = gone["user_id"].as_str().unwrap();
-    // the id alone stays in audit lines, and in the record of the job that erased
-    assert_eq!(left(id, &["audit", "finished_jobs"]), [""; 0]);
+    // the report says how much it was, and nothing that names anybody
+    let report: Value = sqlx::query_scalar("SELECT details FROM audit WHERE action = 'user.erased'")
+        .fetch_one(&product.world.db)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&report["deleted"]["users"], &report["deleted"]["sessions"]),
+        (&json!(1), &json!(1)),
+        "{report}"
+    );
+    assert!(report["deleted"]["deliveries"].as_u64() >= Some(2), "{report}");
+    assert!(report["blanked"]["audit"].as_u64() >= Some(2), "{report}");
+    // the id alone stays in audit lines, in the record of the job that erased, and with the points of the referral
+    assert_eq!(left(id, &["audit", "finished_jobs", "ledger_accounts", "postings"]), [""; 0]);
     // a second erasure finds nobody, and the one who invited is untouched
     erase().await;
     let friend = product.login("friend@example.org").await;

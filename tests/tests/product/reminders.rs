@@ -53,9 +53,10 @@ async fn who_completes_the_profile_is_left_alone() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
     product.register("bob@example.org", "bob").await;
-    let names = json!({ "first_name": "Ada", "last_name": "Lovelace" });
-    let path = format!("/api/users/{}", id(&ada));
-    assert_eq!(product.call(Method::PATCH, &path, &names, &ada).await.0, 200);
+    let whole = json!({ "full_name": "Ada Lovelace", "date_of_birth": "1990-12-10", "address": "Nairobi",
+                        "emergency_contact": "William", "emergency_phone": "+254712345678" });
+    let (_, profile) = product.call(Method::PATCH, "/api/users/profile", &whole, &ada).await;
+    assert_eq!(profile["is_profile_complete"], true, "{profile}");
     product.advance(DAY * 3);
     morning(&product).await;
     let letters = product.letters().await;
@@ -75,7 +76,10 @@ async fn who_completes_the_profile_before_the_job_runs_is_not_reminded() {
     engine(&product)
         .ask(&RemindProfiles { people: vec![id(&ada), Uuid::from_u128(7)] }, Terms::default())
         .await;
-    product.world.execute("UPDATE users SET first_name = 'Ada', last_name = 'L'").await;
+    let names = "UPDATE users SET first_name = 'Ada', last_name = 'L', address = 'Nairobi'";
+    product.world.execute(names).await;
+    let rest = "UPDATE profiles SET date_of_birth = '1990-12-10', emergency_contact = 'W', emergency_phone = '+254712345678'";
+    product.world.execute(rest).await;
     product.drain().await;
     assert_eq!(reminded(&product).await, 0);
 }

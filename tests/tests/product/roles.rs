@@ -59,6 +59,7 @@ fn operations() -> Vec<(String, Method, Security)> {
 fn filled(path: &str, method: &Method) -> String {
     let part = |part: &str| match part {
         "{role}" => "member".to_owned(),
+        "{side}" => "front".to_owned(),
         part if part.starts_with('{') => "019aa9f3-17cf-7b0a-9e1c-2d3e4f506172".to_owned(),
         part => part.to_owned(),
     };
@@ -107,7 +108,7 @@ async fn what_is_for_staff_is_refused_to_members_and_strangers() {
 async fn what_wants_a_token_is_refused_without_one() {
     let product = Product::new().await;
     for (path, method, security) in operations() {
-        if !matches!(security, Security::Bearer | Security::BearerOrKey(_)) {
+        if !matches!(security, Security::Bearer | Security::BearerOrKey(_) | Security::Key(_)) {
             continue;
         }
         let body = example(&path, &method);

@@ -10,10 +10,11 @@ use crate::support::world::SECRET;
 const BOTH: [(&str, &str); 2] = [("keryu-api", "serve"), ("keryu-worker", "run")];
 
 /// What is enough to start with in production, but for servers: none of these answers.
-const ENOUGH: [(&str, &str); 3] = [
+const ENOUGH: [(&str, &str); 4] = [
     ("DATABASE_URL", "postgres://nobody@127.0.0.1:9/none"),
     ("REDIS_URL", "redis://127.0.0.1:9"),
     ("KERYU_SECRET_KEY", SECRET),
+    ("STORAGE_URL", "file:///nonexistent/keryu"),
 ];
 
 fn told(output: &Output) -> String {
@@ -41,6 +42,8 @@ fn every_faulty_setting_is_named_at_once_and_nothing_starts() {
         ("SMS_HTTP_BODY", "{{ nobody }}"),
         ("SMS_PROVIDERS", "pigeon"),
         ("SMS_HTTP_WEBHOOK_SECRET", "a/b"),
+        ("STORAGE_URL", "ftp://files"),
+        ("STORAGE_PER_USER", "50 MiB"),
     ];
     let missing = ["DATABASE_URL", "REDIS_URL", "TWILIO_AUTH_TOKEN", "TWILIO_FROM", "MAIL_FROM"];
     for (binary, command) in BOTH {
@@ -115,7 +118,7 @@ fn the_example_file_is_a_settings_file() {
     assert_eq!(output.status.code(), Some(2));
     let faults: Vec<&str> = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
     let missing = faults.iter().all(|line| line.contains("is not set"));
-    assert!(missing && faults.len() == 3, "only what has no default is missing: {text}");
+    assert!(missing && faults.len() == 4, "only what has no default is missing: {text}");
 }
 
 #[test]
@@ -149,5 +152,5 @@ fn all_lines_of_the_example_hold_when_they_are_switched_on() {
     let output = run("keryu-api", &["serve"], &[("KERYU_CONFIG", path.as_str())]);
     let told = told(&output);
     let faults: Vec<&str> = told.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
-    assert!(faults.iter().all(|line| line.contains("is not set")) && faults.len() == 3, "{told}");
+    assert!(faults.iter().all(|line| line.contains("is not set")) && faults.len() == 4, "{told}");
 }

@@ -20,8 +20,9 @@ use crate::telemetry::Metrics;
 const QUEUE: Duration = Duration::from_secs(2);
 /// What a hash takes until one was timed.
 const GUESS: Duration = Duration::from_millis(10);
-/// Hashes that may always wait, however slow the machine.
-const LEAST: usize = 8;
+/// Hashes that may always wait, however slow the machine. One that waits is its text and nothing more; a few
+/// dozen callers who are told to come back, and do so at once, would keep the machine slow.
+const LEAST: usize = 64;
 /// The nice value of the threads: about a tenth of a core against a busy one that serves requests, all of
 /// an idle one.
 #[cfg(target_os = "linux")]

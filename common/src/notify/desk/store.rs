@@ -34,15 +34,6 @@ pub struct Wanted<'a> {
     pub limit: i64,
 }
 
-/// For the rest of a transaction each plan is made for what is asked for: which index serves a list depends on
-/// which of its filters are there.
-pub async fn plan_anew(tx: &mut PgConnection) -> Sql<()> {
-    sqlx::query!("SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS anew")
-        .fetch_one(tx)
-        .await?;
-    Ok(())
-}
-
 /// Deliveries before a place in the order, newest first.
 pub async fn list(db: impl PgExecutor<'_>, wanted: &Wanted<'_>) -> Sql<Vec<Row>> {
     sqlx::query_as!(

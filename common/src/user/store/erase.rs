@@ -120,8 +120,8 @@ pub async fn list_device_hashes(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec
 
 /// Deletes codes asked for by or for somebody, and what they proved, but for those of who has the
 /// identifier now.
-pub async fn delete_codes(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<()> {
-    sqlx::query!(
+pub async fn delete_codes(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<u64> {
+    let done = sqlx::query!(
         "WITH tokens AS (
              DELETE FROM verification_tokens
              WHERE user_id = $1 OR challenge_id IN (
@@ -133,48 +133,48 @@ pub async fn delete_codes(tx: &mut PgConnection, user_id: Uuid, identifiers: &[S
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
 /// Deletes what is counted of identifiers.
-pub async fn delete_counters(tx: &mut PgConnection, hashes: &[Vec<u8>]) -> Sql<()> {
-    sqlx::query!(
+pub async fn delete_counters(tx: &mut PgConnection, hashes: &[Vec<u8>]) -> Sql<u64> {
+    let done = sqlx::query!(
         "WITH tries AS (DELETE FROM wrong_tries WHERE identifier_hash = ANY($1))
          DELETE FROM identifier_budgets WHERE identifier_hash = ANY($1)",
         hashes,
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
-/// Deletes messages to somebody, and the attempts at them.
-pub async fn delete_deliveries(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<()> {
-    sqlx::query!(
-        "WITH gone AS (
-             DELETE FROM deliveries WHERE user_id = $1 OR (recipient = ANY($2) AND user_id IS NULL)
-             RETURNING delivery_id
-         )
-         DELETE FROM delivery_attempts a USING gone g WHERE a.delivery_id = g.delivery_id",
+/// Deletes messages to somebody, and the attempts at them. Answers with how many messages.
+pub async fn delete_deliveries(tx: &mut PgConnection, user_id: Uuid, identifiers: &[String]) -> Sql<u64> {
+    let gone = sqlx::query_scalar!(
+        r#"WITH gone AS (
+               DELETE FROM deliveries WHERE user_id = $1 OR (recipient = ANY($2) AND user_id IS NULL)
+               RETURNING delivery_id
+           ), attempts AS (
+               DELETE FROM delivery_attempts a USING gone g WHERE a.delivery_id = g.delivery_id
+           )
+           SELECT count(*) AS "count!" FROM gone"#,
         user_id,
         identifiers,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
+    );
+    Ok(u64::try_from(gone.fetch_one(tx).await?).unwrap_or_default())
 }
 
 /// Forgets who invited those whom somebody invited.
-pub async fn set_referrals_blank(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
-    sqlx::query!("UPDATE users SET referred_by = NULL WHERE referred_by = $1", user_id).execute(tx).await?;
-    Ok(())
+pub async fn set_referrals_blank(tx: &mut PgConnection, user_id: Uuid) -> Sql<u64> {
+    let done = sqlx::query!("UPDATE users SET referred_by = NULL WHERE referred_by = $1", user_id);
+    Ok(done.execute(tx).await?.rows_affected())
 }
 
 /// Blanks where from somebody acted. The lines stay, under an id that leads nowhere.
 ///
 /// `hashes` are what lines before sign-in call their identifiers.
-pub async fn set_audit_blank(tx: &mut PgConnection, user_id: Uuid, hashes: &[String]) -> Sql<()> {
-    sqlx::query!(
+pub async fn set_audit_blank(tx: &mut PgConnection, user_id: Uuid, hashes: &[String]) -> Sql<u64> {
+    let done = sqlx::query!(
         "UPDATE audit SET ip_address = NULL, user_agent = NULL
          WHERE actor = $1 OR (entity_type = 'user' AND entity_id = $1::uuid::text AND actor IS NULL)
             OR (entity_type = 'identifier' AND entity_id = ANY($2))",
@@ -183,18 +183,18 @@ pub async fn set_audit_blank(tx: &mut PgConnection, user_id: Uuid, hashes: &[Str
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
 /// Blanks where from somebody asked for what was done to many.
-pub async fn set_bulk_blank(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
-    sqlx::query!(
+pub async fn set_bulk_blank(tx: &mut PgConnection, user_id: Uuid) -> Sql<u64> {
+    let done = sqlx::query!(
         "UPDATE bulk_actions SET ip_address = NULL, user_agent = NULL WHERE created_by = $1",
         user_id,
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
 /// Deletes somebody, and with them all rows that refer to them.
@@ -203,14 +203,30 @@ pub async fn delete(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
     Ok(())
 }
 
-/// The one line that says that it was done.
-pub async fn insert_erased(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
+/// How many rows of a table name somebody.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "table and column are of the list of what is covered; nothing of it comes from outside"
+)]
+pub async fn count_rows(tx: &mut PgConnection, table: &str, column: &str, user_id: Uuid) -> Sql<i64> {
+    let statement = format!("SELECT count(*) FROM {table} WHERE {column} = $1");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).bind(user_id).fetch_one(tx).await
+}
+
+/// The one line that says that it was done, and how much it was.
+pub async fn insert_erased(
+    tx: &mut PgConnection,
+    user_id: Uuid,
+    details: serde_json::Value,
+    now: DateTime<Utc>,
+) -> Sql<()> {
     sqlx::query!(
-        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id)
-         VALUES ($1, $2, 'user.erased', 'user', $3::uuid::text)",
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, details)
+         VALUES ($1, $2, 'user.erased', 'user', $3::uuid::text, $4)",
         crate::id::ordered(now),
         now,
         user_id,
+        details,
     )
     .execute(tx)
     .await?;

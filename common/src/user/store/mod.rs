@@ -8,11 +8,15 @@ use super::{Identifier, Status};
 
 mod erase;
 mod inactive;
+mod list;
 mod record;
+mod word;
 
 pub use erase::*;
 pub use inactive::*;
+pub use list::*;
 pub use record::*;
+pub use word::*;
 
 type Sql<T> = Result<T, sqlx::Error>;
 

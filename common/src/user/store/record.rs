@@ -1,4 +1,4 @@
-//! The SQL of records: reading and changing one, listing many.
+//! The SQL of records: reading and changing one.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::Sql;
 use crate::user::Status;
-use crate::user::record::{Record, Row};
+use crate::user::card::Card;
+use crate::user::record::Record;
 
 /// A record.
 pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>> {
@@ -18,8 +19,9 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>>
                   (r.is_staff OR u.is_superuser) AS "is_staff!", u.is_superuser, u.referral_code, u.referred_by,
                   u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device,
                   greatest(u.last_activity_at, used.at) AS last_activity_at,
-                  u.email_verified_at, u.phone_verified_at, u.deleted_at, u.erase_at, u.created_at, u.updated_at
-           FROM users u JOIN roles r ON r.role = u.role
+                  u.email_verified_at, u.phone_verified_at, u.kyc_status, u.deleted_at, u.erase_at, u.created_at, u.updated_at,
+                  (p.picture_large IS NOT NULL) AS "has_picture!"
+           FROM users u JOIN roles r ON r.role = u.role LEFT JOIN profiles p ON p.user_id = u.user_id
            CROSS JOIN LATERAL (SELECT max(s.last_used_at) AS at FROM sessions s WHERE s.user_id = u.user_id) used
            WHERE u.user_id = $1"#,
         user_id,
@@ -122,132 +124,34 @@ pub async fn set_status(
     Ok(())
 }
 
-/// A page of people, newest first.
-pub async fn list(db: impl PgExecutor<'_>, status: Option<Status>, limit: i64, skip: i64) -> Sql<Vec<Row>> {
-    match status {
-        Some(status) => {
-            sqlx::query_as!(
-                Row,
-                r#"SELECT user_id, username, status AS "status: Status", created_at FROM users
-                   WHERE status = $1 ORDER BY created_at DESC, user_id DESC LIMIT $2 OFFSET $3"#,
-                status as Status,
-                limit,
-                skip,
-            )
-            .fetch_all(db)
-            .await
-        }
-        None => {
-            sqlx::query_as!(
-                Row,
-                r#"SELECT user_id, username, status AS "status: Status", created_at FROM users
-                   ORDER BY created_at DESC, user_id DESC LIMIT $1 OFFSET $2"#,
-                limit,
-                skip,
-            )
-            .fetch_all(db)
-            .await
-        }
-    }
-}
-
-/// How many people there are, counted up to `most`.
-pub async fn count(db: impl PgExecutor<'_>, status: Option<Status>, most: i64) -> Sql<i64> {
-    match status {
-        Some(status) => {
-            sqlx::query_scalar!(
-                r#"SELECT count(*) AS "count!" FROM (SELECT 1 FROM users WHERE status = $1 LIMIT $2) AS hits"#,
-                status as Status,
-                most,
-            )
-            .fetch_one(db)
-            .await
-        }
-        None => {
-            sqlx::query_scalar!(
-                r#"SELECT count(*) AS "count!" FROM (SELECT user_id FROM users ORDER BY created_at LIMIT $1) AS hits"#,
-                most,
-            )
-            .fetch_one(db)
-            .await
-        }
-    }
-}
-
-/// People whose name, address or number begins so, newest first; of the first
-/// 10,001 of each kind of hit.
-pub async fn search(
-    db: impl PgExecutor<'_>,
-    pattern: &str,
-    status: Option<Status>,
-    limit: i64,
-    skip: i64,
-) -> Sql<Vec<Row>> {
+/// What lists know of these people, by id.
+pub async fn list_cards(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Sql<Vec<Card>> {
     sqlx::query_as!(
-        Row,
-        r#"WITH hits AS (
-               (SELECT user_id FROM users WHERE lower(username) LIKE $1 AND ($2::user_status IS NULL OR status = $2)
-                LIMIT 10001)
-               UNION
-               (SELECT user_id FROM users WHERE email LIKE $1 AND ($2::user_status IS NULL OR status = $2)
-                LIMIT 10001)
-               UNION
-               (SELECT user_id FROM users WHERE phone_number LIKE $1 AND ($2::user_status IS NULL OR status = $2)
-                LIMIT 10001)
-           )
-           SELECT u.user_id, u.username, u.status AS "status: Status", u.created_at
-           FROM hits h JOIN users u ON u.user_id = h.user_id
-           ORDER BY u.created_at DESC, u.user_id DESC LIMIT $3 OFFSET $4"#,
-        pattern,
-        status as Option<Status>,
-        limit,
-        skip,
+        Card,
+        r#"SELECT user_id, username, email, phone_number, first_name, last_name, status AS "status: Status", role,
+                  email_verified_at IS NOT NULL AS "email_verified!",
+                  phone_verified_at IS NOT NULL AS "phone_verified!", created_at, last_login_at
+           FROM users WHERE user_id = ANY($1) ORDER BY user_id"#,
+        ids,
     )
     .fetch_all(db)
-    .await
-}
-
-/// How many people [`search`] finds, counted up to `most` of each kind of hit.
-pub async fn count_search(
-    db: impl PgExecutor<'_>,
-    pattern: &str,
-    status: Option<Status>,
-    most: i64,
-) -> Sql<i64> {
-    sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM (
-               (SELECT user_id FROM users WHERE lower(username) LIKE $1 AND ($2::user_status IS NULL OR status = $2)
-                LIMIT $3)
-               UNION
-               (SELECT user_id FROM users WHERE email LIKE $1 AND ($2::user_status IS NULL OR status = $2) LIMIT $3)
-               UNION
-               (SELECT user_id FROM users WHERE phone_number LIKE $1 AND ($2::user_status IS NULL OR status = $2)
-                LIMIT $3)
-           ) AS hits"#,
-        pattern,
-        status as Option<Status>,
-        most,
-    )
-    .fetch_one(db)
-    .await
-}
-
-/// How many people of a status there are, or in all, by the table's statistics.
-pub async fn estimate(db: impl PgExecutor<'_>, status: Option<Status>) -> Sql<i64> {
-    sqlx::query_scalar!(
-        r#"SELECT (greatest(c.reltuples, 0) * CASE WHEN $1::text IS NULL THEN 1 ELSE coalesce((
-                      SELECT m.share FROM pg_stats s,
-                             unnest(s.most_common_vals::text::text[], s.most_common_freqs) AS m(name, share)
-                      WHERE s.schemaname = 'public' AND s.tablename = 'users' AND s.attname = 'status'
-                        AND m.name = $1), 0) END)::bigint AS "count!"
-           FROM pg_class c WHERE c.oid = 'users'::regclass"#,
-        status.map(Status::name),
-    )
-    .fetch_one(db)
     .await
 }
 
 /// The sealed key of somebody.
 pub async fn find_key(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Vec<u8>> {
     sqlx::query_scalar!("SELECT sealed FROM user_keys WHERE user_id = $1", user_id).fetch_one(db).await
+}
+
+/// A person's key, sealed.
+pub struct KeyRow {
+    pub user_id: Uuid,
+    pub sealed: Vec<u8>,
+}
+
+/// The keys that seal what audit lines say of these people.
+pub async fn list_keys(db: impl PgExecutor<'_>, people: &[Uuid]) -> Sql<Vec<KeyRow>> {
+    sqlx::query_as!(KeyRow, "SELECT user_id, sealed FROM user_keys WHERE user_id = ANY($1)", people)
+        .fetch_all(db)
+        .await
 }

@@ -14,6 +14,8 @@ type Sql<T> = Result<T, sqlx::Error>;
 pub struct Before {
     /// Whether any identifier was ever proved.
     pub ever_verified: bool,
+    /// Whether somebody invited the person.
+    pub is_referred: bool,
 }
 
 /// Sets the time at which the account's own identifier was proved; a time set before stays. The unique
@@ -28,7 +30,8 @@ pub async fn set_proved(
     sqlx::query_as!(
         Before,
         r#"WITH before AS (
-               SELECT user_id, ever_verified_at IS NOT NULL AS ever_verified
+               SELECT user_id, ever_verified_at IS NOT NULL AS ever_verified,
+                      referred_by IS NOT NULL AS is_referred
                FROM users WHERE user_id = $1 AND status <> 'deleted' AND (email = $2 OR phone_number = $3)
                FOR UPDATE
            )
@@ -39,7 +42,7 @@ pub async fn set_proved(
                                         ELSE coalesce(phone_verified_at, $4) END,
                ever_verified_at = coalesce(ever_verified_at, $4), updated_at = $4
            FROM before b WHERE u.user_id = b.user_id
-           RETURNING b.ever_verified AS "ever_verified!""#,
+           RETURNING b.ever_verified AS "ever_verified!", b.is_referred AS "is_referred!""#,
         user_id,
         email,
         phone,

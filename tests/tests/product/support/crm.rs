@@ -184,10 +184,18 @@ impl<'a> Under<'a> {
     }
 
     async fn end(self, response: Response) -> Response {
-        self.tape.lock().expect("tape").busy -= 1;
-        tokio::time::sleep(self.slow).await;
-        self.tape.lock().expect("tape").calls[self.number].status = response.status().as_u16();
+        let (tape, number, slow) = (self.tape, self.number, self.slow);
+        drop(self);
+        tokio::time::sleep(slow).await;
+        tape.lock().expect("tape").calls[number].status = response.status().as_u16();
         response
+    }
+}
+
+/// Also when the client is gone.
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        self.tape.lock().expect("tape").busy -= 1;
     }
 }
 

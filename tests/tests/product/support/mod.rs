@@ -2,6 +2,7 @@
 //! this process under a clock that the test sets; [`process`] the real binaries.
 
 pub mod authenticator;
+pub mod bucket;
 pub mod chaos;
 pub mod command;
 pub mod crm;
@@ -14,6 +15,7 @@ pub mod kinds;
 pub mod mailserver;
 pub mod operator;
 pub mod own;
+pub mod paper;
 pub mod process;
 pub mod product;
 pub mod school;

@@ -1,9 +1,13 @@
 //! A database and a Redis prefix of a test's own.
 
+use std::sync::Arc;
+
 use keryu_common::database;
 use keryu_tests::services;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
+
+use super::Folder;
 
 /// The key that codes of tests are derived with.
 pub const SECRET: &str = "test:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -18,6 +22,8 @@ pub struct World {
     pub prefix: String,
     /// For looking at rows.
     pub db: PgPool,
+    /// Where files are kept.
+    pub files: Arc<Folder>,
 }
 
 impl World {
@@ -37,7 +43,8 @@ impl World {
         sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut admin).await.expect("database");
         let database_url = with_database(database_url, &name);
         let db = PgPoolOptions::new().max_connections(4).connect(&database_url).await.expect("pool");
-        Self { database_url, redis_url: redis_url.to_owned(), prefix: name, db }
+        let files = Arc::new(Folder::new(&name));
+        Self { database_url, redis_url: redis_url.to_owned(), prefix: name, db, files }
     }
 
     /// The same world for one more process.
@@ -47,6 +54,7 @@ impl World {
             redis_url: self.redis_url.clone(),
             prefix: self.prefix.clone(),
             db: self.db.clone(),
+            files: Arc::clone(&self.files),
         }
     }
 
@@ -60,6 +68,7 @@ impl World {
             ("KERYU_SECRET_KEY", SECRET),
             ("KERYU_DEFAULT_REGION", "KE"),
             ("HTTP_SHUTDOWN_DELAY", "0"),
+            ("STORAGE_URL", &format!("file://{}", self.files.path())),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
