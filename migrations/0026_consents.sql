@@ -13,9 +13,9 @@ CREATE INDEX consents_user_idx ON consents (user_id, at, consent_id);
 -- the present state of each kind
 CREATE INDEX consents_kind_idx ON consents (user_id, kind, at, consent_id);
 
+-- For tables whose rows are never changed.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'lines of % are never changed', TG_TABLE_NAME;
-END
-$$;
+    RAISE EXCEPTION '% is only added to', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$;
 CREATE TRIGGER consents_no_update BEFORE UPDATE ON consents FOR EACH ROW EXECUTE FUNCTION refuse_change();

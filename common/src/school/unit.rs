@@ -19,7 +19,7 @@ use crate::id;
 use crate::idempotency::{self, Begun};
 use crate::role::Permission;
 use crate::session::Person;
-use crate::user::{CHANGED, prefix};
+use crate::user::{CHANGED, literal};
 
 /// From so many characters a search finds names that hold its text; below, names that begin so.
 const SUBSTRING_FROM: usize = 3;
@@ -116,7 +116,7 @@ pub async fn list<U: Unit>(
         from: if begins { text.clone() } else { String::new() },
         // no text that begins so is behind it in the order of bytes
         below: begins.then(|| format!("{text}{}", char::MAX)),
-        pattern: if begins { "%".to_owned() } else { format!("%{}", prefix(&text)) },
+        pattern: if begins { "%".to_owned() } else { format!("%{}%", literal(&text)) },
         after,
         within: filter.within,
         // one more tells whether there is a next page

@@ -390,7 +390,7 @@ impl Sought {
 }
 
 /// A text in a `LIKE` pattern: nothing in it is a wildcard.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {

@@ -31,7 +31,7 @@ pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
-pub(crate) use list::choose;
+pub(crate) use list::{choose, literal};
 pub use list::{Filter, Order, Page, Row, Slice, Standing, list};
 pub(crate) use reach::{lock_present, look};
 pub(crate) use record::note_read;
