@@ -2,13 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use keryu_common::api_key::Scope;
+use keryu_common::auth::token;
 use keryu_common::config::Config;
-use keryu_common::error::Code;
+use keryu_common::error::{Code, VALIDATION};
+use keryu_common::kyc::{self, Document};
 use keryu_common::role::Permission;
 use keryu_common::user::{
     self, Change, Edits, Filter, NewPerson, Order, Page, Record, Row, Slice, Standing, Status,
 };
-use keryu_common::{Context, factor, idempotency, mask, session};
+use keryu_common::{Context, factor, idempotency, mask, profile, session, wallet};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -25,10 +27,8 @@ use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::edge::version::{IfMatch, Tagged};
 use crate::operation::{Created, Gone, Note, Security, Tag};
-use crate::profile::picture_url;
-use keryu_common::auth::token;
-use keryu_common::error::VALIDATION;
-
+use crate::profile::{ProfileOut, picture_url};
+use crate::wallet::PointsOut;
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
     Note {
@@ -351,6 +351,48 @@ pub struct UserDetailOut {
     pub updated_at: DateTime<Utc>,
     /// Second factors, for staff who may reset one; else null.
     pub factors: Option<Vec<HeldFactorOut>>,
+    /// The profile, for staff; else null. Its owner reads it at `/api/users/profile`.
+    pub profile: Option<ProfileOut>,
+    /// The newest document, for staff who may see documents (`kyc.read`); else null.
+    pub kyc: Option<UserKycOut>,
+    /// Points, for staff; else null. Their owner reads them at `/api/users/wallet`.
+    pub points: Option<PointsOut>,
+    /// Money, for staff; else null.
+    pub wallet_balance: Option<String>,
+}
+
+/// How far somebody's newest document is.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct UserKycOut {
+    /// `pending`, `approved`, `rejected`, `expired`; `not_submitted` where there is none.
+    status: String,
+    /// Which kind; none: there is no document.
+    document_type: Option<String>,
+    /// When it was handed in.
+    submitted_at: Option<DateTime<Utc>>,
+    /// When it was approved.
+    verified_at: Option<DateTime<Utc>>,
+    /// Why it was rejected.
+    rejection_reason: Option<String>,
+}
+
+impl From<Option<Document>> for UserKycOut {
+    fn from(newest: Option<Document>) -> Self {
+        Self {
+            status: newest.as_ref().map_or(kyc::NOT_SUBMITTED, |document| document.state.name()).to_owned(),
+            document_type: newest.as_ref().map(|document| document.document_type.clone()),
+            submitted_at: newest.as_ref().map(|document| document.created_at),
+            verified_at: newest.as_ref().and_then(Document::verified_at),
+            rejection_reason: newest.and_then(|document| document.rejection_reason),
+        }
+    }
+}
+
+impl Example for UserKycOut {
+    fn example() -> Self {
+        Self::from(None)
+    }
 }
 
 /// A second factor that somebody has.
@@ -443,6 +485,10 @@ impl UserDetailOut {
             created_at: record.created_at,
             updated_at: record.updated_at,
             factors: None,
+            profile: None,
+            kyc: None,
+            points: None,
+            wallet_balance: None,
         };
         Tagged(detail, version)
     }
@@ -489,6 +535,10 @@ impl Example for UserDetailOut {
             created_at: at,
             updated_at: at,
             factors: None,
+            profile: None,
+            kyc: None,
+            points: None,
+            wallet_balance: None,
         }
     }
 }
@@ -724,6 +774,15 @@ impl Users {
                 let Tagged(mut detail, version) = UserDetailOut::of(&ctx, record);
                 if person.user_id() != id.0 && person.has(Permission::FactorsReset) {
                     detail.factors = Some(HeldFactorOut::list(factor::list(&ctx, id.0).await?));
+                }
+                if person.user_id() != id.0 {
+                    let held = wallet::show(&ctx, id.0).await?;
+                    detail.profile = Some(ProfileOut::of(&*profile::own(&ctx, id.0).await?).0);
+                    detail.wallet_balance = Some(held.balance.clone());
+                    detail.points = Some(held.into());
+                }
+                if person.user_id() != id.0 && person.has(Permission::KycRead) {
+                    detail.kyc = Some(kyc::newest(&ctx, id.0).await?.into());
                 }
                 Tagged(ShownOut::Detail(Box::new(detail)), version)
             }

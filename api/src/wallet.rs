@@ -182,6 +182,12 @@ pub struct PointsOut {
     total: String,
 }
 
+impl From<Wallet> for PointsOut {
+    fn from(held: Wallet) -> Self {
+        Self { current: held.points, total: held.points_total }
+    }
+}
+
 impl Example for PointsOut {
     fn example() -> Self {
         Self { current: "120".to_owned(), total: "300".to_owned() }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 pub use desk::{Case, Filter, Item, Page, Side, approve, list, read_side, reject, show};
 pub use jobs::ExpireDocuments;
-pub use own::{Edit, File, Submission, amend, keep, own, read_own, status, submit};
+pub use own::{Edit, File, Submission, amend, keep, newest, own, read_own, status, submit};
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};

@@ -210,7 +210,15 @@ pub async fn own(ctx: &Context, person: &Person) -> Result<(Document, Vec<Docume
 /// # Errors
 /// The database does not answer.
 pub async fn status(ctx: &Context, person: &Person) -> Result<Option<Document>> {
-    let newest = store::list_own(&ctx.db, person.user_id(), 1).await?.into_iter().next();
+    newest(ctx, person.user_id()).await
+}
+
+/// Somebody's newest document, for who may see that there is one: its number stays masked.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn newest(ctx: &Context, user_id: Uuid) -> Result<Option<Document>> {
+    let newest = store::list_own(&ctx.db, user_id, 1).await?.into_iter().next();
     newest.map(|row| Document::of(ctx, row)).transpose()
 }
 

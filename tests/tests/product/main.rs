@@ -26,6 +26,7 @@ mod crm;
 mod crm_trouble;
 mod crm_worker;
 mod data_rights;
+mod detail;
 mod devices;
 mod edges;
 mod engine;
