@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
 use crate::edge::client::Caller;
+use crate::edge::compress::Streamed;
 use crate::edge::field::{DayIn, LineIn, ParagraphIn};
 use crate::edge::idempotency::Idempotent;
 use crate::edge::problem::{Answer, NOT_FOUND};
@@ -358,10 +359,12 @@ impl IntoResponse for BulkResult {
         // never shown in our own origin
         let file = format!("attachment; filename=\"people-{}.{}\"", at.format("%Y-%m-%d"), format.name());
         let pieces = pieces.map_err(std::io::Error::other);
-        Response::builder()
+        let mut response = Response::builder()
             .content_type(format.media())
             .header(header::CONTENT_DISPOSITION, file)
-            .body(Bytes::from_bytes_stream(pieces))
+            .body(Bytes::from_bytes_stream(pieces));
+        response.set_data(Streamed);
+        response
     }
 }
 

@@ -64,7 +64,7 @@ async fn reward(ctx: &Context, user_id: Uuid) -> Result<()> {
         };
         // rewarded before, and told
         let Put::New(posting) = put(&mut tx, &new, now).await? else { return Ok(()) };
-        audit::note_own(&mut tx, "wallet.posted", "wallet", side, details(&posting, None), now).await?;
+        audit::note_own(&mut tx, "wallet.posted", "user", side, details(&posting, None), now).await?;
         let facts = Facts { points: Some(points), ..Facts::at(now) };
         let told = Told { user_id: side, message: Message::ReferralRewarded, facts };
         notify::tell(&mut tx, ctx, None, &told).await?;

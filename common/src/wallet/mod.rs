@@ -281,7 +281,7 @@ pub async fn post(
             let details = details(&posting, by.service());
             let line = Line {
                 action: "wallet.posted",
-                entity_type: "wallet",
+                entity_type: "user",
                 entity_id: user_id.to_string(),
                 actor: Some(by.actor()),
                 session_id: by.session_id(),
