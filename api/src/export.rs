@@ -129,7 +129,10 @@ impl ApiResponse for Archive {
     fn meta() -> MetaResponses {
         let content = vec![MetaMediaType {
             content_type: ZIP,
-            schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "binary"))),
+            schema: MetaSchemaRef::Inline(Box::new(MetaSchema {
+                example: Some("(the bytes of the archive)".into()),
+                ..MetaSchema::new_with_format("string", "binary")
+            })),
         }];
         let response =
             MetaResponse { description: "", status: Some(200), status_range: None, content, headers: vec![] };

@@ -165,7 +165,7 @@ fn full_name(text: &str) -> Result<String, (&'static str, &'static str)> {
     let text = identifier::composed(text);
     seen(&text.replace(joiners, ""))?;
     let words = text.split_whitespace().map(|word| word.trim_matches(joiners));
-    let text = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let text = words.filter(|word| !str::is_empty(word)).collect::<Vec<_>>().join(" ");
     if !(2..=100).contains(&text.chars().count()) {
         return Err(("field.length", "2 to 100 characters."));
     }
@@ -397,10 +397,9 @@ pub fn amount(text: &str) -> Result<Decimal, (&'static str, &'static str)> {
     const FORM: (&str, &str) = ("field.format", "This is not an amount of the form 12.50.");
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, part) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-    if [whole, part]
-        .iter()
-        .any(|digits| digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()))
-    {
+    // by its path: `Type` has an `is_empty` of its own for references
+    let is_number = |digits: &str| !str::is_empty(digits) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) {
         return Err(FORM);
     }
     if part.len() > 4 {

@@ -238,6 +238,7 @@ mod tests {
             ("KERYU_ENV", stage),
             ("DATABASE_URL", "postgres:///x"),
             ("REDIS_URL", "redis://x"),
+            ("STORAGE_URL", "file:///var/lib/keryu"),
             ("KERYU_SUPPORT_URL", "https://help.example.org"),
             ("KERYU_SECRET_KEY", "a:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
         ];

@@ -196,6 +196,32 @@ async fn what_is_sealed_is_sealed_anew_until_the_old_key_is_needed_for_nothing()
         .execute(&product.world.db)
         .await
         .expect("national id");
+    let file = keryu_common::id::unguessable();
+    let key =
+        seal::seal(&old, Column::Uploads.purpose(), file.as_bytes(), b"the key of one file alone, sealed");
+    sqlx::query(
+        "INSERT INTO uploads (upload_id, user_id, purpose, content_type, size, object, sealed_key, created_at)
+         VALUES ($1, $2, 'kyc_document', 'image/jpeg', 1, 'kyc_document/x', $3, now())",
+    )
+    .bind(file)
+    .bind(id)
+    .bind(key.expect("sealed"))
+    .execute(&product.world.db)
+    .await
+    .expect("upload");
+    let number = seal::seal(&old, Column::DocumentNumbers.purpose(), file.as_bytes(), b"AK0123456");
+    sqlx::query(
+        "INSERT INTO kyc_submissions (submission_id, user_id, document_type, number_sealed, number_hash, front_upload_id,
+                                      state, created_at, updated_at)
+         VALUES ($1, $2, 'passport', $3, $4, $1, 'pending', now(), now())",
+    )
+    .bind(file)
+    .bind(id)
+    .bind(number.expect("sealed"))
+    .bind(&old.derive("document_number").mac(&[b"AK0123456"])[..])
+    .execute(&product.world.db)
+    .await
+    .expect("document");
     let both = format!("{NEW},{SECRET}");
     let done =
         run(&product.world, &["keys", "rewrap", "--json"], &[("KERYU_SECRET_KEY", &both)]).await.json();
@@ -211,7 +237,9 @@ async fn what_is_sealed_is_sealed_anew_until_the_old_key_is_needed_for_nothing()
             ("signing_keys.sealed", 1),
             ("user_keys.sealed", 2),
             ("totp_factors.sealed", 1),
-            ("users.national_id_sealed", 1)
+            ("users.national_id_sealed", 1),
+            ("uploads.sealed_key", 1),
+            ("kyc_submissions.number_sealed", 1)
         ]
     );
     let (sealed, hash): (Vec<u8>, Vec<u8>) =
@@ -226,7 +254,7 @@ async fn what_is_sealed_is_sealed_anew_until_the_old_key_is_needed_for_nothing()
     let again = run(&product.world, &["keys", "rewrap"], &[("KERYU_SECRET_KEY", NEW)]).await;
     assert_eq!(again.code, 0, "{}", again.wrong);
     let rows: Vec<&str> = again.said.lines().skip(1).collect();
-    assert!(rows.len() == 4 && rows.iter().all(|row| row.ends_with("0        0")), "{}", again.said);
+    assert!(rows.len() == 6 && rows.iter().all(|row| row.ends_with("0        0")), "{}", again.said);
     // nobody is signed out, and the signing key signs
     let renewed = product.restarted(&[("KERYU_SECRET_KEY", &both)]).await;
     let refresh = json!({ "refresh_token": ada["refresh_token"] });
@@ -245,14 +273,17 @@ async fn every_sealed_column_is_on_the_list() {
         "SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c
          JOIN information_schema.tables t USING (table_schema, table_name)
          WHERE c.table_schema = 'public' AND c.data_type = 'bytea' AND c.column_name ~ '(sealed$|^sealed)'
-           AND c.table_name NOT LIKE 'audit%' ORDER BY 1",
+           AND c.table_name NOT LIKE 'audit%' AND c.table_name <> 'profile_changes' ORDER BY 1",
     )
     .fetch_all(&world.db)
     .await
     .expect("columns");
     let mut listed = Column::ALL.map(Column::name).to_vec();
     listed.sort_unstable();
-    assert_eq!(columns, listed, "audit lines alone are sealed under another key: their person's");
+    assert_eq!(
+        columns, listed,
+        "audit lines and changes of profiles alone are sealed under their person's key"
+    );
 }
 
 #[tokio::test]
