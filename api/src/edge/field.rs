@@ -141,7 +141,11 @@ impl BirthdayIn {
 }
 
 fn birthday(text: &str) -> Option<NaiveDate> {
-    let plain = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let plain = text.len() == 10
+        && text.bytes().enumerate().all(|(n, byte)| match n {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
     NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| plain)
 }
 

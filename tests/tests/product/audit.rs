@@ -142,7 +142,8 @@ async fn pages_hold_every_line_once_and_cursors_are_good_for_nothing_else() {
     let ours = page["next_cursor"].as_str().unwrap();
     let (_, page) = product.get("/api/users/audit?limit=1", &boss).await;
     let own = page["next_cursor"].as_str().unwrap();
-    let tampered = format!("{}A", &ours[..ours.len() - 1]);
+    let (head, tail) = ours.split_at(10);
+    let tampered = format!("{head}{}{}", if tail.starts_with('A') { 'B' } else { 'A' }, &tail[1..]);
     for (path, tokens) in [
         (format!("{PATH}?cursor={ours}"), &other),
         (format!("{PATH}?cursor={own}"), &boss),

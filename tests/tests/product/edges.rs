@@ -31,6 +31,8 @@ struct Operation {
     body: Option<(Value, Value)>,
     /// Whether it wants an access token.
     guarded: bool,
+    /// Whether it wants the key of a service, which no person's token stands for.
+    keyed: bool,
 }
 
 /// Walks the API at `base`, such as `http://127.0.0.1:8080`.
@@ -48,7 +50,7 @@ async fn walk(base: &str, token: Option<String>) {
         api.wrong_methods(route).await;
         for operation in &route.operations {
             api.trailing_slash(&route.path, operation).await;
-            if operation.guarded && api.token.is_none() {
+            if operation.keyed || (operation.guarded && api.token.is_none()) {
                 let answer = api.give(&route.path, operation, "application/json", vec![b'['; 200_000]).await;
                 problem(answer, 401, &route.path).await;
                 continue;
@@ -100,7 +102,11 @@ fn operation(method: &str, operation: &Value, document: &Value) -> Operation {
     let security = operation["security"].as_array().expect("security");
     let guarded = security.iter().any(|way| way.get("bearer").is_some())
         && security.iter().all(|way| way.as_object().is_some_and(|way| !way.is_empty()));
-    Operation { method: method.to_uppercase().parse().expect("method"), body, guarded }
+    let keyed = !security.is_empty()
+        && security
+            .iter()
+            .all(|way| way.as_object().is_some_and(|way| way.keys().all(|name| name == "api_key")));
+    Operation { method: method.to_uppercase().parse().expect("method"), body, guarded, keyed }
 }
 
 impl Api {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use keryu_common::job::{Noop, Terms, store};
 use keryu_worker::runner::Pair;
 use uuid::Uuid;
@@ -38,6 +39,10 @@ struct Known {
     /// Whether it holds its unique key.
     binds: bool,
     serial: Option<String>,
+    /// Attempts in a row that lost their worker.
+    losses: u32,
+    /// When a retry comes due.
+    due: DateTime<Utc>,
 }
 
 #[derive(Default)]
@@ -95,7 +100,17 @@ impl Run {
             None => {
                 assert!(!self.model.jobs.contains_key(&id));
                 let binds = unique.is_some();
-                let job = Known { state: "available", attempt: 0, lease: None, unique, binds, serial };
+                let due = DateTime::UNIX_EPOCH;
+                let job = Known {
+                    state: "available",
+                    attempt: 0,
+                    lease: None,
+                    unique,
+                    binds,
+                    serial,
+                    losses: 0,
+                    due,
+                };
                 self.model.jobs.insert(id, job);
             }
         }
@@ -182,12 +197,13 @@ impl Run {
 
     async fn fail(&mut self) -> String {
         let Some((id, known)) = self.dice.pick(&self.model.running()) else { return self.new_worker().await };
-        let (lease, attempt, counts) = self.claim_to(&known);
+        let ((lease, attempt, counts), now) = (self.claim_to(&known), self.engine.ctx.now());
         assert_eq!(self.engine.set_back(lease, id, attempt, Duration::from_secs(5)).await, counts);
         if counts {
             let free = known.unique.as_ref().is_some_and(|key| self.model.holder(key).is_none());
             let job = self.model.jobs.get_mut(&id).expect("a known job");
             (job.state, job.lease, job.binds) = ("retryable", None, free);
+            (job.losses, job.due) = (0, now + Duration::from_secs(5));
         }
         format!("fail {id} {counts}")
     }
@@ -203,7 +219,14 @@ impl Run {
             .await
             .expect("the ledger answers");
         for job in self.model.jobs.values_mut().filter(|job| job.lease == Some(lease)) {
-            (job.state, job.lease) = ("available", None);
+            // the second in a row and those after it wait, longer each time; the fifth is the last
+            job.state = match job.losses {
+                0 => "available",
+                1..4 => "retryable",
+                _ => "discarded",
+            };
+            job.due = now + Duration::from_secs(2 * 4u64.pow(job.losses));
+            (job.lease, job.losses) = (None, job.losses + 1);
         }
         "a worker is lost".to_owned()
     }
@@ -224,8 +247,9 @@ impl Run {
         let mut session = self.engine.ctx.db.acquire().await.expect("the ledger answers");
         store::supersede(&mut session, self.engine.ctx.now()).await.expect("the ledger answers");
         store::promote_due(&mut session, self.engine.ctx.now(), 100).await.expect("the ledger answers");
+        let now = self.engine.ctx.now();
         let held: Vec<_> = self.model.jobs.values().filter(|job| job.binds).cloned().collect();
-        for job in self.model.jobs.values_mut().filter(|job| job.state == "retryable") {
+        for job in self.model.jobs.values_mut().filter(|job| job.state == "retryable" && job.due <= now) {
             let superseded =
                 job.unique.is_some() && !job.binds && held.iter().any(|one| one.unique == job.unique);
             job.state = if superseded { "cancelled" } else { "available" };
