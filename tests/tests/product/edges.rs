@@ -146,7 +146,7 @@ impl Api {
     async fn too_large(&self, path: &str, operation: &Operation) {
         if operation.body.is_some() {
             // more than any body may have
-            problem(self.give(path, operation, "application/json", vec![b'['; 16 << 20]).await, 413, path)
+            problem(self.give(path, operation, "application/json", vec![b'['; 600_000]).await, 413, path)
                 .await;
         }
     }

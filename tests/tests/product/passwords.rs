@@ -510,13 +510,15 @@ async fn with_no_room_for_another_password_the_answer_says_when_to_come_back() {
     let answers = join_all(names[1..].iter().map(tries)).await;
     let busy: Vec<_> = answers.into_iter().filter(|answer| answer.status() == 503).collect();
     assert!(!busy.is_empty());
+    // the name and the address
+    let counted = 2 * (100 - i64::try_from(busy.len()).unwrap());
     for answer in busy {
         assert_eq!(retry_after(&answer), Duration::from_secs(2));
         assert_eq!(read(answer).await.1["code"], "auth.busy");
     }
     // who was sent away has no try counted against them
     let tried = product.world.count("SELECT count(*) FROM login_failures").await;
-    assert!(tried < 100, "{tried}");
+    assert!(tried <= counted, "{tried} of {counted}");
 }
 
 #[tokio::test]
