@@ -1,4 +1,4 @@
--- wrk: GET /api/auth/me with access tokens at random. TOKENS names the file that `keryu-api seed` wrote.
+-- wrk: GET /api/auth/me (or READ, another path) with access tokens at random. TOKENS names the file that `keryu-api seed` wrote.
 local threads = 0
 function setup(thread)
   thread:set("id", threads)
@@ -9,7 +9,7 @@ function init()
   math.randomseed(id + 1)
   for line in io.lines(os.getenv("TOKENS")) do
     local _, access = line:match("(%S+)\t(%S+)")
-    requests[#requests + 1] = wrk.format("GET", "/api/auth/me", { authorization = "Bearer " .. access })
+    requests[#requests + 1] = wrk.format("GET", os.getenv("READ") or "/api/auth/me", { authorization = "Bearer " .. access })
   end
 end
 function request()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sessions.sh me|refresh SECONDS: calls a second at 32 connections over 10,000 sessions at random, by wrk,
+# sessions.sh me|profile|refresh SECONDS: calls a second at 32 connections over 10,000 sessions at random, by wrk,
 # against a release build. For `me`, a bare skeleton of the same call runs before and after
 # (`cargo build --release -p keryu-tests --example skeleton`). Wants DATABASE_URL (empty, migrated), REDIS_URL,
 # KERYU_ENV=development and KERYU_SECRET_KEY.
@@ -9,6 +9,8 @@ export PORT=${PORT:-18080} KERYU_PUBLIC_URL=http://127.0.0.1:18080 KERYU_LOG=${K
 export TOKEN_LIFE=1h RATE_LIMIT_ALLOW=127.0.0.1 THREADS=2
 api=${API:-target/release/keryu-api} skeleton=${SKELETON:-target/release/examples/skeleton}
 folder=$(mktemp -d)
+script=$1
+if [ "$1" = profile ]; then script=me; export READ=/api/users/profile; fi
 export TOKENS=$folder/tokens
 "$api" seed --users 10000 --sessions 10000 --tokens-to "$TOKENS" >/dev/null 2>&1
 
@@ -29,10 +31,10 @@ if [ "$1" = me ] && [ -x "$skeleton" ]; then bare "$2"; fi
 server=$!
 trap 'kill $(jobs -p)' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
-load 3 "$1" >/dev/null
+load 3 "$script" >/dev/null
 if [ "$1" = refresh ]; then # the warm-up used the tokens up
     rm "$TOKENS" && "$api" seed --users 10000 --seed 2 --sessions 10000 --tokens-to "$TOKENS" >/dev/null 2>&1
 fi
-load "$2" "$1" --latency
+load "$2" "$script" --latency
 grep VmHWM "/proc/$server/status"
 if [ "$1" = me ] && [ -x "$skeleton" ]; then bare "$2"; fi
