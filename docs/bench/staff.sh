@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PORT=${PORT:-18080} KERYU_PUBLIC_URL=http://127.0.0.1:${PORT:-18080} KERYU_LOG=${KERYU_LOG:-info}
-export TOKEN_LIFE=6h RATE_LIMIT_ALLOW=127.0.0.1
+export TOKEN_LIFE=1h RATE_LIMIT_ALLOW=127.0.0.1
 api=${API:-target/release/keryu-api}
 folder=$(mktemp -d)
 sql() { psql --no-psqlrc -qAt -v ON_ERROR_STOP=1 "$DATABASE_URL" "$@"; }
@@ -14,13 +14,13 @@ sql() { psql --no-psqlrc -qAt -v ON_ERROR_STOP=1 "$DATABASE_URL" "$@"; }
 sql -c "UPDATE users SET role = 'admin' WHERE user_id = '$(cut -f1 "$folder/tokens")'"
 TOKEN=$(cut -f2 "$folder/tokens")
 export TOKEN
-if [ "$(sql -c 'SELECT count(*) FROM (SELECT FROM users LIMIT 2) AS some')" -lt 2 ]; then
+if [ "$(sql -c 'SELECT count(*) FROM (SELECT FROM users LIMIT 2) AS few')" -lt 2 ]; then
     time sql -v people="$1" -f docs/bench/staff.sql
 fi
 sql -o "$folder/terms" <<'SQL'
 SELECT CASE WHEN n % 3 = 0 THEN 'wanjiru'
             WHEN n % 3 = 1 THEN (ARRAY[username, email, right(phone_number, 7), last_name || ' ' || n])[1 + n / 3 % 3]
-            ELSE substr(email, 1 + n % 5, 18) END
+            ELSE substr(email, (1 + n % 5)::int, 18) END
 FROM (SELECT *, row_number() OVER () AS n FROM users TABLESAMPLE SYSTEM (5) WHERE status = 'active' LIMIT 3000) AS drawn
 SQL
 "$api" serve >/dev/null 2>"$folder/api" &
