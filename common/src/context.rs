@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::limit::lockout;
 use crate::provider::storage::Storage;
 use crate::telemetry::Metrics;
-use crate::{activity, crm, database, desk, ip_block, job, notify, profile, session};
+use crate::{activity, audit, crm, database, desk, ip_block, job, notify, profile, session, user};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -49,6 +49,10 @@ pub struct Parts {
     pub present: session::Present,
     /// Where reads of one's own profile share a query.
     pub profiles: profile::Reads,
+    /// Where audit lines of reads share a statement.
+    pub reads: audit::Reads,
+    /// How many people there are, where nobody counts them.
+    pub estimates: user::Estimates,
     /// Where refreshes share a statement.
     pub renewals: session::Renewals,
     /// Who called since it was last written down.
@@ -95,7 +99,7 @@ impl Context {
         let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
-        let profiles = profile::Reads::open(&db);
+        let (profiles, reads) = (profile::Reads::open(&db), audit::Reads::open(&db));
         let keys = session::Keys::default();
         let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
         let crm = crm::Links::open(&config.crm)?;
@@ -115,6 +119,8 @@ impl Context {
             keys,
             present,
             profiles,
+            reads,
+            estimates: user::Estimates::default(),
             renewals,
             activity: activity::Activity::default(),
             notify,

@@ -21,6 +21,11 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations")
 /// from then reads the whole table later (measured: 620 µs a row in place of 20). Compiling (JIT) costs
 /// a hundred times what such a statement takes. A verb that wants a hash join sets it in its transaction.
 ///
+/// A prepared statement keeps its plan only where Postgres does not think that one for these very values is
+/// cheaper. For a short array or a `LIMIT` it always does, and plans anew each time: 0.2 to 1.2 ms for what
+/// runs in 0.05. A hot statement therefore hides such values behind a subquery, `= ANY((SELECT $1::uuid[])::uuid[])`
+/// or `LIMIT (SELECT $2::bigint)`: then no value makes a plan look better, and the first is kept.
+///
 /// # Errors
 /// `DATABASE_URL` is malformed.
 pub fn options(config: &Config) -> Result<PgConnectOptions> {

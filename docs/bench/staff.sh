@@ -19,7 +19,7 @@ if [ "$(sql -c 'SELECT count(*) FROM (SELECT FROM users LIMIT 2) AS few')" -lt 2
 fi
 sql -o "$folder/terms" <<'SQL'
 SELECT CASE WHEN n % 3 = 0 THEN 'wanjiru'
-            WHEN n % 3 = 1 THEN (ARRAY[username, email, right(phone_number, 7), last_name || ' ' || n])[1 + n / 3 % 3]
+            WHEN n % 3 = 1 THEN (ARRAY[username, email, right(phone_number, 7), first_name || ' ' || last_name])[1 + n / 3 % 4]
             ELSE substr(email, (1 + n % 5)::int, 18) END
 FROM (SELECT *, row_number() OVER () AS n FROM users TABLESAMPLE SYSTEM (5) WHERE status = 'active' LIMIT 3000) AS drawn
 SQL

@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
                [1 + other % 30] AS last,
            timestamptz '2024-01-01' + n * interval '50 seconds' AS joined) AS person
 CROSS JOIN LATERAL (SELECT replace(fold_text(first || '.' || last), '''', '') || '.' || n AS name) AS named;
-INSERT INTO common_words SELECT word, count(*) FROM user_words WHERE word < '^' OR word >= '_'
+INSERT INTO common_words SELECT word, count(*) FROM user_words WHERE (word > '!' AND word < '^') OR word >= '_'
     GROUP BY word HAVING count(*) >= greatest(200, :people / 2000);
 UPDATE user_words SET common = true WHERE NOT common AND word IN (SELECT word FROM common_words);
 VACUUM ANALYZE users, user_words, common_words;

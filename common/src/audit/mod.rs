@@ -7,6 +7,7 @@
 mod entry;
 mod export;
 mod own;
+mod read;
 mod search;
 mod store;
 
@@ -20,6 +21,7 @@ pub use entry::Entry;
 pub use export::{Export, Format, export};
 pub(crate) use own::lines;
 pub use own::{By, Own, OwnPage, list_own};
+pub use read::{Reads, note_read};
 pub use search::{Filter, Page, STEP, search};
 
 /// Who calls, as the edge saw it.

@@ -37,6 +37,99 @@ pub async fn insert(tx: &mut PgConnection, line: Line<'_>, values: Values, owner
     Ok(())
 }
 
+/// A line of a read, to be inserted with others.
+#[derive(Debug)]
+pub struct New {
+    audit_id: Uuid,
+    at: DateTime<Utc>,
+    action: &'static str,
+    entity_type: &'static str,
+    entity_id: String,
+    actor: Option<Uuid>,
+    session_id: Option<Uuid>,
+    details: Value,
+    ip_address: String,
+    user_agent: Option<String>,
+    request_id: String,
+}
+
+impl New {
+    /// Without what it borrows.
+    pub fn of(line: Line<'_>) -> Self {
+        Self {
+            audit_id: crate::id::ordered(line.at),
+            at: line.at,
+            action: line.action,
+            entity_type: line.entity_type,
+            entity_id: line.entity_id,
+            actor: line.actor,
+            session_id: line.session_id,
+            details: line.details,
+            ip_address: line.client.ip.to_string(),
+            user_agent: line.client.user_agent.clone(),
+            request_id: line.client.request_id.clone(),
+        }
+    }
+}
+
+/// Inserts lines of reads.
+pub async fn insert_all(db: impl PgExecutor<'_>, lines: Vec<New>) -> Sql<()> {
+    let mut columns = Columns::default();
+    lines.into_iter().for_each(|line| columns.push(line));
+    sqlx::query!(
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, session_id, details, ip_address,
+                            user_agent, request_id)
+         SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::uuid[],
+                              $7::uuid[], $8::jsonb[], $9::text[], $10::text[], $11::text[])",
+        &columns.audit_id,
+        &columns.at,
+        &columns.action as _,
+        &columns.entity_type as _,
+        &columns.entity_id,
+        &columns.actor as _,
+        &columns.session_id as _,
+        &columns.details,
+        &columns.ip_address,
+        &columns.user_agent as _,
+        &columns.request_id,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Lines by column.
+#[derive(Default)]
+struct Columns {
+    audit_id: Vec<Uuid>,
+    at: Vec<DateTime<Utc>>,
+    action: Vec<&'static str>,
+    entity_type: Vec<&'static str>,
+    entity_id: Vec<String>,
+    actor: Vec<Option<Uuid>>,
+    session_id: Vec<Option<Uuid>>,
+    details: Vec<Value>,
+    ip_address: Vec<String>,
+    user_agent: Vec<Option<String>>,
+    request_id: Vec<String>,
+}
+
+impl Columns {
+    fn push(&mut self, line: New) {
+        self.audit_id.push(line.audit_id);
+        self.at.push(line.at);
+        self.action.push(line.action);
+        self.entity_type.push(line.entity_type);
+        self.entity_id.push(line.entity_id);
+        self.actor.push(line.actor);
+        self.session_id.push(line.session_id);
+        self.details.push(line.details);
+        self.ip_address.push(line.ip_address);
+        self.user_agent.push(line.user_agent);
+        self.request_id.push(line.request_id);
+    }
+}
+
 /// A line as it is kept.
 #[derive(Debug)]
 pub struct Row {

@@ -30,7 +30,7 @@ pub struct Row {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Profiles of these people.
+/// Profiles of these people. Planned once, see [`crate::database::options`].
 pub async fn list(db: impl PgExecutor<'_>, people: &[Uuid]) -> Sql<Vec<Row>> {
     sqlx::query_as!(
         Row,
@@ -44,7 +44,8 @@ pub async fn list(db: impl PgExecutor<'_>, people: &[Uuid]) -> Sql<Vec<Row>> {
                   (u.email_verified_at IS NOT NULL OR u.phone_verified_at IS NOT NULL) AS "identifier!",
                   coalesce(p.created_at, u.created_at) AS "created_at!",
                   greatest(p.updated_at, u.updated_at) AS "updated_at!"
-           FROM users u LEFT JOIN profiles p ON p.user_id = u.user_id WHERE u.user_id = ANY($1)"#,
+           FROM users u LEFT JOIN profiles p ON p.user_id = u.user_id
+           WHERE u.user_id = ANY((SELECT $1::uuid[])::uuid[])"#,
         people,
     )
     .fetch_all(db)

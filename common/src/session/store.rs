@@ -149,7 +149,7 @@ pub async fn insert_session(tx: &mut PgConnection, new: &NewSession<'_>, now: Da
     .await
 }
 
-/// The people of these sessions, as they are now.
+/// The people of these sessions, as they are now. Planned once, see [`crate::database::options`].
 pub async fn list_persons(db: impl PgExecutor<'_>, sessions: &[Uuid]) -> Sql<Vec<Person>> {
     let rows = sqlx::query!(
         r#"SELECT s.session_id, s.authenticated_at, s.last_used_at, s.expires_at, s.ended_at IS NOT NULL AS "ended!",
@@ -158,7 +158,7 @@ pub async fn list_persons(db: impl PgExecutor<'_>, sessions: &[Uuid]) -> Sql<Vec
                   u.phone_verified_at IS NOT NULL AS "phone_verified!", u.kyc_status, u.created_at,
                   r.rank, r.is_staff, r.permissions
            FROM sessions s JOIN users u ON u.user_id = s.user_id JOIN roles r ON r.role = u.role
-           WHERE s.session_id = ANY($1)"#,
+           WHERE s.session_id = ANY((SELECT $1::uuid[])::uuid[])"#,
         sessions,
     )
     .fetch_all(db)

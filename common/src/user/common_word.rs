@@ -13,6 +13,8 @@ use crate::job::{Job, Lease, Queue, Verdict};
 const FEWEST: i64 = 200;
 /// See [`FEWEST`].
 const SHARE: i64 = 2_000;
+/// People marked in one transaction.
+const MARKED: i64 = 5_000;
 
 /// Counts them, daily.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -32,22 +34,33 @@ impl Job for CountWords {
     }
 }
 
-/// Finds the words that many people have by now, and counts those known. A word a transaction: a count that is
-/// stopped goes on where it was.
+/// Finds the words that many people have by now, and counts those known. What stops at one word goes on with the
+/// next; a count that is stopped goes on where it was.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn count(ctx: &Context) -> Result<()> {
     let everybody = Filter { standing: Standing::Any, ..Filter::default() };
-    let people = store::estimate(&mut *ctx.db.acquire().await?, &everybody).await?;
-    let mut words = store::list_common_words(&ctx.db).await?;
-    words.extend(store::list_new_common(&ctx.db, FEWEST.max(people / SHARE)).await?);
+    let mut tx = ctx.db.begin().await?;
+    store::set_patient(&mut tx).await?;
+    let people = store::estimate(&mut tx, &everybody).await?;
+    let mut words = store::list_common_words(&mut *tx).await?;
+    words.extend(store::list_new_common(&mut *tx, FEWEST.max(people / SHARE)).await?);
+    tx.commit().await?;
+    let mut outcome = Ok(());
     for word in words {
-        let mut tx = ctx.db.begin().await?;
-        // first the word, then whom it marks: whoever is marked is found by it
-        store::set_people(&mut tx, &word).await?;
-        store::set_common(&mut tx, &word).await?;
-        tx.commit().await?;
+        outcome = outcome.and(mark(ctx, &word).await);
+    }
+    outcome
+}
+
+/// First the word, then whom it marks, some at a time: whoever is marked is found by it, and who is not yet, by
+/// themselves.
+async fn mark(ctx: &Context, word: &str) -> Result<()> {
+    store::set_people(&ctx.db, word).await?;
+    let mut after = store::set_common(&ctx.db, word, None, MARKED).await?;
+    while after.is_some() {
+        after = store::set_common(&ctx.db, word, after, MARKED).await?;
     }
     Ok(())
 }

@@ -1,34 +1,34 @@
-//! Many people at once: the staff's list with its filters, search and orders, and the choice of people for what
-//! is done to many. A search is looked up among the words of the store; what is common is walked in the order of
-//! the list, what is rare is gathered, so that no page and no total reads much more than it shows or counts.
+//! Many people at once: the staff's list with its filters and orders. Searches are in `search`.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::audit::line;
-use super::store::{self, Among, Word};
+use super::search::search;
+use super::store::{self, Among};
 use super::{Status, TOO_DEEP};
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
-use crate::error::{Error, Fault, Result, invalid};
+use crate::error::{Fault, Result, invalid};
 use crate::role::Permission;
 use crate::session::Person;
 
 /// Totals are counted up to here.
-const EXACT: i64 = 10_000;
+pub(super) const EXACT: i64 = 10_000;
 /// An estimate of so many is believed without a count: statistics may be behind by much, not by so much.
 const BELIEVED: i64 = 5 * EXACT;
-/// People looked at to see whether many have a text, and how many of them make it so.
-const SAMPLE: i64 = 500;
-/// See [`SAMPLE`].
-const DENSE: i64 = 50;
+/// An estimate is asked for anew after this time: statistics change by the minute.
+const ESTIMATE_LIFE: TimeDelta = TimeDelta::seconds(10);
 /// Pages end here: an offset is walked.
 const DEEPEST: i64 = 100_000;
 
 /// Of which status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// Of this one.
     Only(Status),
@@ -92,7 +92,7 @@ impl Filter {
     }
 
     /// Whether more than the status, the days and the search counts.
-    fn is_narrow(&self) -> bool {
+    pub(super) fn is_narrow(&self) -> bool {
         self.role.is_some() || self.email_verified.is_some() || self.phone_verified.is_some()
     }
 
@@ -149,9 +149,39 @@ pub struct Slice {
 }
 
 impl Slice {
-    fn skip(self) -> i64 {
+    pub(super) fn skip(self) -> i64 {
         (self.page - 1).saturating_mul(self.page_size)
     }
+
+    /// One more than a page has: whether there is a next page tells without a count.
+    pub(super) fn ask(self) -> i64 {
+        self.page_size + 1
+    }
+
+    /// What a page asked for in this way tells of how many there are in all; the one too many is dropped.
+    pub(super) fn tally<T>(self, items: &mut Vec<T>) -> Tally {
+        let asked = items.len() as i64;
+        items.truncate(usize::try_from(self.page_size).unwrap_or(usize::MAX));
+        let known = self.skip() + asked;
+        if asked <= self.page_size && (asked > 0 || self.page == 1) {
+            return Tally::All(known);
+        }
+        match asked > self.page_size && known > EXACT {
+            true => Tally::More(known),
+            false => Tally::Unknown,
+        }
+    }
+}
+
+/// How many people there are, as far as one page tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tally {
+    /// So many.
+    All(i64),
+    /// At least so many, which is more than are counted.
+    More(i64),
+    /// It takes a count.
+    Unknown,
 }
 
 /// A page of people.
@@ -199,10 +229,9 @@ pub async fn list(
     if slice.skip().saturating_add(slice.page_size) > DEEPEST {
         return Err(TOO_DEEP.refuse("No page goes beyond the first 100,000 people.").into());
     }
-    let mut db = ctx.db.acquire().await?;
     let found = match &filter.search {
-        None => plain(&mut db, filter, slice).await?,
-        Some(text) => search(&mut db, filter, slice, text).await?,
+        None => plain(ctx, filter, slice).await?,
+        Some(text) => search(&mut *ctx.db.acquire().await?, filter, slice, text).await?,
     };
     let details = json!({
         "status": filter.standing.told(), "role": filter.role, "email_verified": filter.email_verified,
@@ -214,215 +243,56 @@ pub async fn list(
         entity_id: "*".to_owned(),
         ..line(client, person, Uuid::nil(), "user.listed", details, ctx.now())
     };
-    audit::note(&mut db, line).await?;
+    audit::note_read(ctx, line).await?;
     Ok(found)
 }
 
 /// Without a search.
-async fn plain(db: &mut PgConnection, filter: &Filter, slice: Slice) -> Result<Page> {
+async fn plain(ctx: &Context, filter: &Filter, slice: Slice) -> Result<Page> {
+    let mut db = ctx.db.acquire().await?;
     let among = Among::default();
-    let items = store::list(db, filter, &among, slice.order, slice.page_size, slice.skip()).await?;
-    // the share of a status is what statistics know; what narrows it further may hang together
-    if !filter.is_narrow() && !filter.is_dated() {
-        let total = store::estimate(db, filter).await?;
-        if total >= BELIEVED {
-            return Ok(Page { items, total, total_is_exact: false });
-        }
+    let mut items = store::list(&mut db, filter, &among, slice.order, slice.ask(), slice.skip()).await?;
+    if let Tally::All(total) = slice.tally(&mut items) {
+        return Ok(Page { items, total, total_is_exact: true });
     }
-    let counted = store::count(db, filter, &among, EXACT + 1).await?;
+    // the share of a status is what statistics know; what narrows it further may hang together
+    if !filter.is_narrow()
+        && !filter.is_dated()
+        && let Some(total) = ctx.estimates.find(&mut db, filter, ctx.now()).await?
+    {
+        return Ok(Page { items, total, total_is_exact: false });
+    }
+    let counted = store::count(&mut db, filter, &among, EXACT + 1).await?;
     if counted <= EXACT {
         return Ok(Page { items, total: counted, total_is_exact: true });
     }
-    let total = store::estimate(db, filter).await?.max(counted);
+    let total = store::estimate(&mut db, filter).await?.max(counted);
     Ok(Page { items, total, total_is_exact: false })
 }
 
-/// With a search.
-async fn search(db: &mut PgConnection, filter: &Filter, slice: Slice, text: &str) -> Result<Page> {
-    let sought = Sought::look_up(db, text).await?;
-    let Some(first) = sought.words.first() else {
-        return Ok(Page { total_is_exact: true, ..Page::default() });
-    };
-    let among = if sought.is_dense(db).await? {
-        Among { ids: None, text: Some(sought.pattern.clone()) }
-    } else {
-        let rare = sought.rare(db, filter, first).await?;
-        let bounded = rare.len() as i64 <= EXACT;
-        if bounded && sought.is_exact && !filter.is_narrow() && slice.order == Order::Newest {
-            return newest(db, filter, slice, first, &rare).await;
-        }
-        sought.among(db, filter, rare).await?
-    };
-    let items = store::list(db, filter, &among, slice.order, slice.page_size, slice.skip()).await?;
-    let counted = store::count(db, filter, &among, EXACT + 1).await?;
-    Ok(Page { items, total: total(counted, first), total_is_exact: counted <= EXACT })
-}
+/// How many people have a status, as the statistics of the database have it, where these are so many that nobody
+/// counts them: what was read last, for some seconds.
+#[derive(Debug, Default)]
+pub struct Estimates(Mutex<HashMap<Standing, (DateTime<Utc>, i64)>>);
 
-/// A total that was counted up to [`EXACT`] and one.
-fn total(counted: i64, word: &Word) -> i64 {
-    match counted <= EXACT {
-        true => counted,
-        false => counted.max(word.people),
-    }
-}
-
-/// People under one word, newest first: an index has them in this order.
-async fn newest(
-    db: &mut PgConnection,
-    filter: &Filter,
-    slice: Slice,
-    word: &Word,
-    rare: &[store::Hit],
-) -> Result<Page> {
-    let (skip, limit) = (slice.skip(), slice.page_size);
-    if let ([common], Standing::Only(status), []) = (word.common.as_slice(), filter.standing, rare) {
-        let items = store::list_word(db, common, status, filter.between(), limit, skip).await?;
-        let short = (items.len() as i64) < limit && (!items.is_empty() || skip == 0);
-        let counted = match short {
-            true => skip + items.len() as i64,
-            false => store::count_word(db, common, status, filter.between(), EXACT + 1).await?,
-        };
-        return Ok(Page { items, total: total(counted, word), total_is_exact: counted <= EXACT });
-    }
-    let (page, counted) = if word.common.is_empty() {
-        // all of them are here
-        let mut all: Vec<_> = rare.iter().map(|hit| (hit.created_at, hit.user_id)).collect();
-        all.sort_unstable_by(|one, other| other.cmp(one));
-        all.dedup();
-        let page = all.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX));
-        let page = page.take(usize::try_from(limit).unwrap_or_default()).map(|hit| hit.1);
-        (page.collect(), all.len() as i64)
-    } else {
-        let most = (EXACT + 1).max(skip + limit);
-        let merged = store::merge(db, &word.common, rare, filter, most, limit, skip).await?;
-        (merged.page, merged.count)
-    };
-    let everybody = Filter { standing: Standing::Any, ..Filter::default() };
-    let among = Among { ids: Some(page), ..Among::default() };
-    let items = match among.ids.as_ref().is_some_and(Vec::is_empty) {
-        true => Vec::new(),
-        false => store::list(db, &everybody, &among, slice.order, limit, 0).await?,
-    };
-    Ok(Page { items, total: total(counted, word), total_is_exact: counted <= EXACT })
-}
-
-/// A search, looked up.
-struct Sought {
-    /// Its words, the one that the fewest have first.
-    words: Vec<Word>,
-    /// Who has the word is who is sought; else their text is looked at too.
-    is_exact: bool,
-    /// What their text holds.
-    pattern: String,
-    /// The word is how a field begins.
-    is_beginning: bool,
-}
-
-impl Sought {
-    async fn look_up(db: &mut PgConnection, text: &str) -> Result<Self> {
-        let term = store::find_term(&mut *db, text).await?;
-        if term.folded.is_empty() {
-            return Ok(Self { words: vec![], is_exact: true, pattern: String::new(), is_beginning: true });
-        }
-        let words = store::list_term_words(db, &term.words).await?;
-        let Some(first) = words.first() else {
-            let beginning: String = std::iter::once('^').chain(term.folded.chars().take(2)).collect();
-            let word = Word { word: beginning.clone(), common: vec![beginning], people: 0 };
-            return Ok(Self {
-                words: vec![word],
-                is_exact: term.folded.chars().count() <= 2,
-                pattern: format!("%\n{}%", literal(&term.folded)),
-                is_beginning: true,
-            });
-        };
-        let is_exact = words.len() == 1 && first.word == term.folded;
-        Ok(Self { is_exact, pattern: format!("%{}%", literal(&term.folded)), is_beginning: false, words })
-    }
-
-    /// People under words that are not common and hold this one, up to [`EXACT`] and one.
-    async fn rare(&self, db: &mut PgConnection, filter: &Filter, word: &Word) -> Result<Vec<store::Hit>> {
-        match self.is_beginning {
-            true => Ok(Vec::new()),
-            false => Ok(store::list_rare(db, &word.word, filter, EXACT + 1).await?),
-        }
-    }
-
-    /// Whether so many have it that a walk through the list meets enough of them soon. Of few digits it is looked
-    /// for: most numbers of a country begin alike, and no word of theirs is common.
-    async fn is_dense(&self, db: &mut PgConnection) -> Result<bool> {
-        const FEW: std::ops::RangeInclusive<usize> = 3..=5;
-        let Some(first) = self.words.first() else { return Ok(false) };
-        let doubted = FEW.contains(&first.word.len()) && first.word.bytes().all(|c| c.is_ascii_digit());
-        Ok(doubted && store::count_newest(db, &self.pattern, SAMPLE).await? >= DENSE)
-    }
-
-    /// The people to look among: those under the words where these are few, else all whose text fits.
-    async fn among(&self, db: &mut PgConnection, filter: &Filter, rare: Vec<store::Hit>) -> Result<Among> {
-        let text = Some(self.pattern.clone());
-        let whole = Among { ids: None, text: text.clone() };
-        let [first, others @ ..] = self.words.as_slice() else { return Ok(whole) };
-        if rare.len() as i64 > EXACT {
-            return Ok(whole);
-        }
-        let mut ids: Vec<Uuid> = rare.iter().map(|hit| hit.user_id).collect();
-        let mut common = match first.common.is_empty() {
-            true => Vec::new(),
-            false => store::list_common(db, &first.common, filter, EXACT + 1).await?,
-        };
-        if common.len() as i64 > EXACT
-            && let Some(second) = others.first()
+impl Estimates {
+    /// None: fewer than are believed.
+    async fn find(&self, db: &mut PgConnection, filter: &Filter, now: DateTime<Utc>) -> Result<Option<i64>> {
+        let kept = self.0.lock().ok().and_then(|kept| kept.get(&filter.standing).copied());
+        if let Some((at, total)) = kept
+            && (at..at + ESTIMATE_LIFE).contains(&now)
         {
-            let more = self.rare(db, filter, second).await?;
-            if more.len() as i64 > EXACT {
-                return Ok(whole);
-            }
-            ids.extend(more.iter().map(|hit| hit.user_id));
-            common = store::list_both(db, &first.common, &second.common, filter, EXACT + 1).await?;
+            return Ok(Some(total));
         }
-        if common.len() as i64 > EXACT {
-            return Ok(whole);
+        let total = store::estimate(db, filter).await?;
+        if total < BELIEVED {
+            return Ok(None);
         }
-        ids.extend(common);
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(Among { ids: Some(ids), text: text.filter(|_| !self.is_exact) })
+        if let Ok(mut kept) = self.0.lock() {
+            kept.insert(filter.standing, (now, total));
+        }
+        Ok(Some(total))
     }
-}
-
-/// A text in a `LIKE` pattern: nothing in it is a wildcard.
-pub(crate) fn literal(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
-}
-
-/// The next people who fit a filter and joined by then, but for `me`, by id after `after`.
-///
-/// # Errors
-/// The database does not answer.
-pub(crate) async fn choose(
-    tx: &mut PgConnection,
-    filter: &Filter,
-    by: DateTime<Utc>,
-    me: Option<Uuid>,
-    after: Uuid,
-    most: i64,
-) -> Result<Vec<Uuid>> {
-    let among = match &filter.search {
-        None => Among::default(),
-        Some(text) => {
-            let sought = Sought::look_up(tx, text).await?;
-            let Some(first) = sought.words.first() else { return Ok(Vec::new()) };
-            let rare = sought.rare(tx, filter, first).await?;
-            sought.among(tx, filter, rare).await?
-        }
-    };
-    store::list_ids(tx, filter, &among, by, me, after, most).await.map_err(Error::from)
 }
 
 #[cfg(test)]
@@ -430,8 +300,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_is_a_wildcard() {
-        assert_eq!(literal("ada_%\\"), "ada\\_\\%\\\\");
+    fn a_page_tells_how_many_there_are_if_it_is_the_last_or_a_deep_one() {
+        let tally = |page, found: usize| {
+            let slice = Slice { order: Order::Newest, page, page_size: 20 };
+            let mut items = vec![(); found];
+            (slice.tally(&mut items), items.len())
+        };
+        assert_eq!(tally(1, 0), (Tally::All(0), 0));
+        assert_eq!(tally(1, 20), (Tally::All(20), 20));
+        assert_eq!(tally(1, 21), (Tally::Unknown, 20));
+        assert_eq!(tally(2, 1), (Tally::All(21), 1));
+        // beyond the end
+        assert_eq!(tally(3, 0), (Tally::Unknown, 0));
+        assert_eq!(tally(500, 20), (Tally::All(10_000), 20));
+        assert_eq!(tally(500, 21), (Tally::More(10_001), 20));
+        assert_eq!(tally(499, 21), (Tally::Unknown, 20));
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub mod inactive;
 mod list;
 mod reach;
 mod record;
+mod search;
 mod status;
 mod store;
+mod term;
 pub mod unused;
 pub mod username;
 pub mod verification;
@@ -31,14 +33,15 @@ pub use config::Config;
 pub use create::{NewPerson, add, create};
 pub use edit::{Change, Edits, edit};
 pub use identifier::{Channel, Identifier};
-pub use list::{Filter, Order, Page, Row, Slice, Standing, list};
-pub(crate) use list::{choose, literal};
+pub use list::{Estimates, Filter, Order, Page, Row, Slice, Standing, list};
 pub(crate) use reach::{lock_present, look};
 pub(crate) use record::note_read;
 pub use record::{Record, show, show_to};
+pub(crate) use search::choose;
 pub use status::{delete, delete_own, end_sessions, list_sessions, restore, set_status};
 pub(crate) use status::{delete_in, restore_in, set_status_in, write_to_in};
 pub use store::Found;
+pub(crate) use term::literal;
 pub use username::Username;
 
 use crate::error::{Code, Refusal, Result};
@@ -160,7 +163,7 @@ pub const CODES: &[Code] = &[
 ];
 
 /// Whether somebody may sign in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, Hash)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "user_status", rename_all = "snake_case")]
 pub enum Status {

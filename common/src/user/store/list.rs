@@ -1,6 +1,7 @@
 //! The SQL of many people: who fits a filter, in which order, and how many. [`add`] is the one place that knows
 //! what a filter means; as what is asked for differs by the statement, and with it the index, these few are put
-//! together here from texts of this file alone, everything of the caller's bound.
+//! together here from texts of this file alone, everything of the caller's bound, and hidden from the planner
+//! ([`crate::database::options`]).
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
@@ -18,35 +19,64 @@ pub struct Among {
     pub text: Option<String>,
 }
 
+/// A statement that is put together.
+struct Text {
+    query: QueryBuilder<Postgres>,
+    /// Whether a plan may hang on the values.
+    open: bool,
+}
+
+impl Text {
+    fn new(text: &str) -> Self {
+        Self { query: QueryBuilder::new(text), open: false }
+    }
+
+    fn push(&mut self, text: &str) -> &mut Self {
+        self.query.push(text);
+        self
+    }
+
+    fn bind<'q, T>(&mut self, value: T) -> &mut Self
+    where
+        T: 'q + sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres>,
+    {
+        match self.open {
+            true => self.query.push_bind(value),
+            false => self.query.push("(SELECT ").push_bind(value).push(")"),
+        };
+        self
+    }
+}
+
 /// What a filter means.
-fn add(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among) {
+fn add(text: &mut Text, filter: &Filter, among: &Among) {
     match filter.standing {
-        Standing::Only(status) => query.push(" WHERE status = ").push_bind(status),
-        Standing::Kept => query.push(" WHERE status <> 'deleted'"),
-        Standing::Any => query.push(" WHERE true"),
+        Standing::Only(status) => text.push(" WHERE status = ").bind(status),
+        Standing::Kept => text.push(" WHERE status <> 'deleted'"),
+        Standing::Any => text.push(" WHERE true"),
     };
     let (from, until) = filter.between();
     if filter.start_date.is_some() {
-        query.push(" AND created_at >= ").push_bind(from);
+        text.push(" AND created_at >= ").bind(from);
     }
     if filter.end_date.is_some() {
-        query.push(" AND created_at < ").push_bind(until);
+        text.push(" AND created_at < ").bind(until);
     }
     if let Some(role) = &filter.role {
-        query.push(" AND role = ").push_bind(role.clone());
+        text.push(" AND role = ").bind(role.clone());
     }
     let known = |is: bool| if is { " IS NOT NULL" } else { " IS NULL" };
     if let Some(is) = filter.email_verified {
-        query.push(" AND email_verified_at").push(known(is));
+        text.push(" AND email_verified_at").push(known(is));
     }
     if let Some(is) = filter.phone_verified {
-        query.push(" AND phone_verified_at").push(known(is));
+        text.push(" AND phone_verified_at").push(known(is));
     }
     if let Some(ids) = &among.ids {
-        query.push(" AND user_id = ANY(").push_bind(ids.clone()).push(")");
+        text.push(" AND user_id = ANY(").bind(ids.clone()).push("::uuid[])");
     }
-    if let Some(text) = &among.text {
-        query.push(" AND search_text LIKE ").push_bind(text.clone());
+    if let Some(pattern) = &among.text {
+        text.push(" AND search_text LIKE ").bind(pattern.clone());
     }
 }
 
@@ -70,28 +100,27 @@ pub async fn list(
     limit: i64,
     skip: i64,
 ) -> Sql<Vec<Row>> {
-    let mut query = QueryBuilder::new(
-        "SELECT user_id, username, status, created_at FROM users JOIN (SELECT user_id FROM users",
-    );
-    add(&mut query, filter, among);
-    query.push(order_by(order)).push(" LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(skip);
-    query.push(") AS page USING (user_id)").push(order_by(order));
-    query.build_query_as().fetch_all(db).await
+    let mut text =
+        Text::new("SELECT user_id, username, status, created_at FROM users JOIN (SELECT user_id FROM users");
+    add(&mut text, filter, among);
+    text.push(order_by(order)).push(" LIMIT ").bind(limit).push(" OFFSET ").bind(skip);
+    text.push(") AS page USING (user_id)").push(order_by(order));
+    text.query.build_query_as().fetch_all(db).await
 }
 
 /// How many people there are, counted up to `most`.
 pub async fn count(db: &mut PgConnection, filter: &Filter, among: &Among, most: i64) -> Sql<i64> {
-    let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM users");
-    add(&mut query, filter, among);
-    query.push(" LIMIT ").push_bind(most).push(") AS hits");
-    query.build_query_scalar().fetch_one(db).await
+    let mut text = Text::new("SELECT count(*) FROM (SELECT 1 FROM users");
+    add(&mut text, filter, among);
+    text.push(" LIMIT ").bind(most).push(") AS hits");
+    text.query.build_query_scalar().fetch_one(db).await
 }
 
 /// How many people fit a filter but for its search, as the planner has it.
 pub async fn estimate(db: &mut PgConnection, filter: &Filter) -> Sql<i64> {
-    let mut query = QueryBuilder::new("EXPLAIN (FORMAT JSON) SELECT FROM users");
-    add(&mut query, filter, &Among::default());
-    let plan: serde_json::Value = query.build_query_scalar().fetch_one(db).await?;
+    let mut text = Text { open: true, ..Text::new("EXPLAIN (FORMAT JSON) SELECT FROM users") };
+    add(&mut text, filter, &Among::default());
+    let plan: serde_json::Value = text.query.build_query_scalar().fetch_one(db).await?;
     Ok(plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_i64).unwrap_or(0))
 }
 
@@ -105,12 +134,12 @@ pub async fn list_ids(
     after: Uuid,
     most: i64,
 ) -> Sql<Vec<Uuid>> {
-    let mut query = QueryBuilder::new("SELECT user_id FROM users");
-    add(&mut query, filter, among);
-    query.push(" AND user_id > ").push_bind(after).push(" AND created_at <= ").push_bind(by);
+    let mut text = Text::new("SELECT user_id FROM users");
+    add(&mut text, filter, among);
+    text.push(" AND user_id > ").bind(after).push(" AND created_at <= ").bind(by);
     if let Some(me) = me {
-        query.push(" AND user_id <> ").push_bind(me);
+        text.push(" AND user_id <> ").bind(me);
     }
-    query.push(" ORDER BY user_id LIMIT ").push_bind(most);
-    query.build_query_scalar().fetch_all(db).await
+    text.push(" ORDER BY user_id LIMIT ").bind(most);
+    text.query.build_query_scalar().fetch_all(db).await
 }

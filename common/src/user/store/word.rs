@@ -1,4 +1,5 @@
-//! The SQL of searches: people by the words of their names, addresses and numbers.
+//! The SQL of searches: people by the words of their names, addresses and numbers. Planned once each, see
+//! [`crate::database::options`].
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
@@ -8,49 +9,31 @@ use super::Sql;
 use crate::user::Status;
 use crate::user::list::{Filter, Row};
 
-/// What is looked for.
-#[derive(Debug)]
-pub struct Term {
-    /// As kept texts are.
-    pub folded: String,
-    /// Its words, of three characters and more.
-    pub words: Vec<String>,
-}
-
 /// A text as it is looked for.
-pub async fn find_term(db: impl PgExecutor<'_>, text: &str) -> Sql<Term> {
-    sqlx::query_as!(
-        Term,
-        r#"SELECT folded AS "folded!", text_words(folded) AS "words!"
-           FROM (SELECT fold_text(btrim(ltrim($1::text, ' +'))) AS folded OFFSET 0) AS t"#,
-        text,
-    )
-    .fetch_one(db)
-    .await
+pub async fn find_folded(db: impl PgExecutor<'_>, text: &str) -> Sql<String> {
+    sqlx::query_scalar!(r#"SELECT fold_text($1::text) AS "folded!""#, text).fetch_one(db).await
 }
 
-/// A word of a search.
+/// A word of a search among those that many people have.
 #[derive(Debug)]
-pub struct Word {
-    /// Itself.
-    pub word: String,
-    /// The common words that hold it, what the most have first.
-    pub common: Vec<String>,
+pub struct Commons {
+    /// The common words that it fits, what the most have first.
+    pub words: Vec<String>,
     /// How many people have these, at the last count.
     pub people: i64,
 }
 
-/// Words with the common ones that hold them, the one that the fewest people have first.
-pub async fn list_term_words(db: impl PgExecutor<'_>, words: &[String]) -> Sql<Vec<Word>> {
+/// The common words that each of these patterns fits, in the order of the patterns.
+pub async fn list_commons(db: impl PgExecutor<'_>, patterns: &[String]) -> Sql<Vec<Commons>> {
     sqlx::query_as!(
-        Word,
-        r#"SELECT w.word AS "word!",
-                  coalesce(array_agg(c.word ORDER BY c.people DESC) FILTER (WHERE c.word IS NOT NULL), '{}')
-                      AS "common!",
+        Commons,
+        r#"SELECT coalesce(array_agg(c.word ORDER BY c.people DESC) FILTER (WHERE c.word IS NOT NULL), '{}')
+                      AS "words!",
                   coalesce(sum(c.people), 0)::bigint AS "people!"
-           FROM unnest($1::text[]) AS w(word) LEFT JOIN common_words c ON c.word LIKE '%' || w.word || '%'
-           GROUP BY w.word ORDER BY 3, length(w.word) DESC, 1"#,
-        words,
+           FROM unnest((SELECT $1::text[])) WITH ORDINALITY AS p(pattern, n)
+                LEFT JOIN common_words c ON c.word LIKE p.pattern
+           GROUP BY p.n ORDER BY p.n"#,
+        patterns,
     )
     .fetch_all(db)
     .await
@@ -60,8 +43,9 @@ pub async fn list_term_words(db: impl PgExecutor<'_>, words: &[String]) -> Sql<V
 pub async fn count_newest(db: &mut PgConnection, pattern: &str, sample: i64) -> Sql<i64> {
     sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!"
-           FROM (SELECT search_text FROM users ORDER BY created_at DESC, user_id DESC LIMIT $2) AS newest
-           WHERE search_text LIKE $1"#,
+           FROM (SELECT search_text FROM users ORDER BY created_at DESC, user_id DESC LIMIT (SELECT $2::bigint))
+                AS newest
+           WHERE search_text LIKE (SELECT $1::text)"#,
         pattern,
         sample,
     )
@@ -76,19 +60,70 @@ pub struct Hit {
     pub created_at: DateTime<Utc>,
 }
 
-/// People under words that are not common and hold this text.
-pub async fn list_rare(db: &mut PgConnection, text: &str, filter: &Filter, most: i64) -> Sql<Vec<Hit>> {
+/// People under words that are not common, hold this text and are like this.
+pub async fn list_rare(
+    db: &mut PgConnection,
+    text: &str,
+    pattern: &str,
+    filter: &Filter,
+    most: i64,
+) -> Sql<Vec<Hit>> {
     let (from, until) = filter.between();
     sqlx::query_as!(
         Hit,
         "SELECT user_id, created_at FROM user_words
-         WHERE NOT common AND word_grams(word) @> word_grams($1) AND word LIKE '%' || $1 || '%'
-           AND status = ANY($2::text[]::user_status[]) AND created_at >= $3 AND created_at < $4 LIMIT $5",
+         WHERE NOT common AND word_grams(word) @> word_grams((SELECT $1::text)) AND word LIKE (SELECT $2::text)
+           AND status = ANY((SELECT $3::text[])::user_status[])
+           AND created_at >= (SELECT $4::timestamptz) AND created_at < (SELECT $5::timestamptz)
+         LIMIT (SELECT $6::bigint)",
         text,
+        pattern,
         &filter.standing.names(),
         from,
         until,
         most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// People under words from `low` and before `high`, of any of these ranges.
+pub async fn list_ranges(
+    db: &mut PgConnection,
+    low: &[String],
+    high: &[String],
+    filter: &Filter,
+    most: i64,
+) -> Sql<Vec<Hit>> {
+    let (from, until) = filter.between();
+    sqlx::query_as!(
+        Hit,
+        r#"SELECT h.user_id AS "user_id!", h.created_at AS "created_at!"
+           FROM unnest((SELECT $1::text[]), (SELECT $2::text[])) AS r(low, high),
+                LATERAL (SELECT user_id, created_at FROM user_words
+                         WHERE word >= r.low AND word < r.high AND status = ANY((SELECT $3::text[])::user_status[])
+                           AND created_at >= (SELECT $4::timestamptz) AND created_at < (SELECT $5::timestamptz)
+                         LIMIT (SELECT $6::bigint)) AS h
+           LIMIT (SELECT $6::bigint)"#,
+        low,
+        high,
+        &filter.standing.names(),
+        from,
+        until,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Those of these people whose text is like this.
+pub async fn list_like(db: &mut PgConnection, ids: &[Uuid], pattern: &str) -> Sql<Vec<Hit>> {
+    sqlx::query_as!(
+        Hit,
+        "SELECT user_id, created_at FROM users
+         WHERE user_id = ANY((SELECT $1::uuid[])::uuid[]) AND search_text LIKE (SELECT $2::text)",
+        ids,
+        pattern,
     )
     .fetch_all(db)
     .await
@@ -107,8 +142,10 @@ pub async fn list_word(
         Row,
         r#"SELECT user_id, username, u.status AS "status: Status", created_at
            FROM users u JOIN (SELECT user_id FROM user_words
-                              WHERE word = $1 AND status = $2 AND created_at >= $3 AND created_at < $4
-                              ORDER BY created_at DESC, user_id DESC LIMIT $5 OFFSET $6) AS page USING (user_id)
+                              WHERE word = (SELECT $1::text) AND status = (SELECT $2::user_status)
+                                AND created_at >= (SELECT $3::timestamptz) AND created_at < (SELECT $4::timestamptz)
+                              ORDER BY created_at DESC, user_id DESC
+                              LIMIT (SELECT $5::bigint) OFFSET (SELECT $6::bigint)) AS page USING (user_id)
            ORDER BY created_at DESC, user_id DESC"#,
         word,
         status as Status,
@@ -131,8 +168,10 @@ pub async fn count_word(
 ) -> Sql<i64> {
     sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM (
-               SELECT 1 FROM user_words WHERE word = $1 AND status = $2 AND created_at >= $3 AND created_at < $4
-               LIMIT $5) AS hits"#,
+               SELECT 1 FROM user_words
+               WHERE word = (SELECT $1::text) AND status = (SELECT $2::user_status)
+                 AND created_at >= (SELECT $3::timestamptz) AND created_at < (SELECT $4::timestamptz)
+               LIMIT (SELECT $5::bigint)) AS hits"#,
         word,
         status as Status,
         from,
@@ -171,22 +210,22 @@ pub async fn merge(
                SELECT greatest($3, (
                    SELECT created_at FROM user_words
                    WHERE word = ($1::text[])[1] AND status = ($2::text[]::user_status[])[1]
-                     AND created_at >= $3 AND created_at < $4
+                     AND created_at >= (SELECT $3::timestamptz) AND created_at < (SELECT $4::timestamptz)
                    ORDER BY created_at DESC OFFSET $5::bigint - 1 LIMIT 1)) AS since
            ), hits AS MATERIALIZED (
                SELECT DISTINCT user_id, created_at FROM (
                    SELECT h.user_id, h.created_at
-                   FROM edge, unnest($1::text[]) AS w(word), unnest($2::text[]::user_status[]) AS s(status),
+                   FROM edge, unnest((SELECT $1::text[])) AS w(word), unnest((SELECT $2::text[])::user_status[]) AS s(status),
                         LATERAL (SELECT user_id, created_at FROM user_words
                                  WHERE word = w.word AND status = s.status AND created_at >= edge.since
-                                   AND created_at < $4
-                                 ORDER BY created_at DESC, user_id DESC LIMIT $5) AS h
+                                   AND created_at < (SELECT $4::timestamptz)
+                                 ORDER BY created_at DESC, user_id DESC LIMIT (SELECT $5::bigint)) AS h
                    UNION ALL
-                   SELECT * FROM unnest($6::uuid[], $7::timestamptz[])
+                   SELECT * FROM unnest((SELECT $6::uuid[]), (SELECT $7::timestamptz[]))
                ) AS every
            )
            SELECT (SELECT count(*) FROM hits) AS "count!",
-                  ARRAY(SELECT user_id FROM hits ORDER BY created_at DESC, user_id DESC LIMIT $8 OFFSET $9)
+                  ARRAY(SELECT user_id FROM hits ORDER BY created_at DESC, user_id DESC LIMIT (SELECT $8::bigint) OFFSET (SELECT $9::bigint))
                       AS "page!""#,
         words,
         &filter.standing.names(),
@@ -212,11 +251,11 @@ pub async fn list_common(
     let (from, until) = filter.between();
     sqlx::query_scalar!(
         r#"SELECT h.user_id AS "user_id!"
-           FROM unnest($1::text[]) AS w(word), unnest($2::text[]::user_status[]) AS s(status),
+           FROM unnest((SELECT $1::text[])) AS w(word), unnest((SELECT $2::text[])::user_status[]) AS s(status),
                 LATERAL (SELECT user_id FROM user_words
-                         WHERE word = w.word AND status = s.status AND created_at >= $3 AND created_at < $4
-                         LIMIT $5) AS h
-           LIMIT $5"#,
+                         WHERE word = w.word AND status = s.status AND created_at >= (SELECT $3::timestamptz) AND created_at < (SELECT $4::timestamptz)
+                         LIMIT (SELECT $5::bigint)) AS h
+           LIMIT (SELECT $5::bigint)"#,
         words,
         &filter.standing.names(),
         from,
@@ -238,10 +277,10 @@ pub async fn list_both(
     let (from, until) = filter.between();
     sqlx::query_scalar!(
         r#"SELECT DISTINCT a.user_id AS "user_id!"
-           FROM unnest($2::text[]::user_status[]) AS s(status), user_words a, user_words b
-           WHERE a.word = ANY($1) AND a.status = s.status AND a.created_at >= $3 AND a.created_at < $4
-             AND b.word = ANY($5) AND b.status = a.status AND b.created_at = a.created_at AND b.user_id = a.user_id
-           LIMIT $6"#,
+           FROM unnest((SELECT $2::text[])::user_status[]) AS s(status), user_words a, user_words b
+           WHERE a.word = ANY((SELECT $1::text[])::text[]) AND a.status = s.status AND a.created_at >= (SELECT $3::timestamptz) AND a.created_at < (SELECT $4::timestamptz)
+             AND b.word = ANY((SELECT $5::text[])::text[]) AND b.status = a.status AND b.created_at = a.created_at AND b.user_id = a.user_id
+           LIMIT (SELECT $6::bigint)"#,
         these,
         &filter.standing.names(),
         from,
@@ -256,7 +295,7 @@ pub async fn list_both(
 /// The words that at least so many people have and that are not known to be common.
 pub async fn list_new_common(db: impl PgExecutor<'_>, fewest: i64) -> Sql<Vec<String>> {
     sqlx::query_scalar!(
-        "SELECT word FROM user_words WHERE word < '^' OR word >= '_' GROUP BY word
+        "SELECT word FROM user_words WHERE (word > '!' AND word < '^') OR word >= '_' GROUP BY word
          HAVING count(*) >= $1 AND NOT EXISTS (SELECT 1 FROM common_words c WHERE c.word = user_words.word)",
         fewest,
     )
@@ -269,21 +308,59 @@ pub async fn list_common_words(db: impl PgExecutor<'_>) -> Sql<Vec<String>> {
     sqlx::query_scalar!("SELECT word FROM common_words ORDER BY word").fetch_all(db).await
 }
 
-/// A word is common, for everybody who has it: answers with whom this was not known of.
-pub async fn set_common(tx: &mut PgConnection, word: &str) -> Sql<u64> {
-    let done = sqlx::query!("UPDATE user_words SET common = true WHERE word = $1 AND NOT common", word);
-    Ok(done.execute(tx).await?.rows_affected())
+/// Statements of this transaction may take minutes: they read all words.
+pub async fn set_patient(tx: &mut PgConnection) -> Sql<()> {
+    sqlx::query!("SET LOCAL statement_timeout = '20min'").execute(tx).await?;
+    Ok(())
+}
+
+/// A place among the people of a word, in the order of its index.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub status: Status,
+    pub created_at: DateTime<Utc>,
+    pub user_id: Uuid,
+}
+
+/// A word is common, for the next `most` people who have it. Answers with the last of them; None: there are no more.
+pub async fn set_common(
+    db: impl PgExecutor<'_>,
+    word: &str,
+    after: Option<Place>,
+    most: i64,
+) -> Sql<Option<Place>> {
+    sqlx::query_as!(
+        Place,
+        r#"WITH nearest AS MATERIALIZED (
+               SELECT status, created_at, user_id FROM user_words
+               WHERE word = $1 AND ($2::user_status IS NULL OR (status, created_at, user_id) > ($2, $3, $4))
+               ORDER BY status, created_at, user_id LIMIT $5
+           ), marked AS (
+               UPDATE user_words w SET common = true FROM nearest s
+               WHERE w.word = $1 AND w.status = s.status AND w.created_at = s.created_at AND w.user_id = s.user_id
+                 AND NOT w.common
+           )
+           SELECT status AS "status!: Status", created_at AS "created_at!", user_id AS "user_id!" FROM nearest
+           ORDER BY status DESC, created_at DESC, user_id DESC LIMIT 1"#,
+        word,
+        after.map(|place| place.status) as Option<Status>,
+        after.map(|place| place.created_at),
+        after.map(|place| place.user_id),
+        most,
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// How many people have a common word.
-pub async fn set_people(tx: &mut PgConnection, word: &str) -> Sql<()> {
+pub async fn set_people(db: impl PgExecutor<'_>, word: &str) -> Sql<()> {
     sqlx::query!(
         "INSERT INTO common_words (word, people)
          SELECT $1, count(*) FROM user_words WHERE word = $1
          ON CONFLICT (word) DO UPDATE SET people = excluded.people",
         word,
     )
-    .execute(tx)
+    .execute(db)
     .await?;
     Ok(())
 }
