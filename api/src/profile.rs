@@ -1,5 +1,6 @@
 //! Profiles over HTTP: one's own, and as staff anybody's; their history, and the way back.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -12,9 +13,10 @@ use keryu_common::{Context, session, user};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::{Example, MaybeUndefined};
+use poem_openapi::registry::MetaSchemaRef;
+use poem_openapi::types::{Example, MaybeUndefined, ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
 use poem_openapi::{Object, OpenApi};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
@@ -47,6 +49,51 @@ pub const NOTES: &[Note] = &[
 ];
 const EDIT_REFUSALS: &[Code] = &[user::NOT_FOUND, NOT_FOUND, session::FORBIDDEN, user::CHANGED];
 
+/// What a person wants to be told of, by kind and way.
+#[derive(Debug)]
+pub struct SwitchesOut(Vec<(&'static str, &'static str, bool)>);
+
+/// As on the wire.
+type SwitchMap = BTreeMap<String, BTreeMap<String, bool>>;
+
+impl Type for SwitchesOut {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        SwitchMap::name()
+    }
+    fn schema_ref() -> MetaSchemaRef {
+        SwitchMap::schema_ref()
+    }
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(self.as_raw_value().into_iter())
+    }
+}
+
+impl ParseFromJSON for SwitchesOut {
+    fn parse_from_json(_: Option<Value>) -> ParseResult<Self> {
+        Err(ParseError::custom("it is an answer"))
+    }
+}
+
+impl ToJSON for SwitchesOut {
+    fn to_json(&self) -> Option<Value> {
+        let mut kinds = Map::new();
+        for (kind, way, on) in &self.0 {
+            let kind = kinds.entry(*kind).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(ways) = kind {
+                ways.insert((*way).to_owned(), Value::Bool(*on));
+            }
+        }
+        Some(Value::Object(kinds))
+    }
+}
+
 /// A profile.
 #[derive(Debug, Object)]
 #[oai(example)]
@@ -72,7 +119,7 @@ pub struct ProfileOut {
     pub preferred_language: String,
     /// By kind and way (`sms`, `email`, `push`): whether the person wants it. What is of the account's safety
     /// comes always and is not named here.
-    pub notification_preferences: BTreeMap<String, BTreeMap<String, bool>>,
+    pub notification_preferences: SwitchesOut,
     /// Whether nothing is missing.
     pub is_profile_complete: bool,
     /// What is missing: names of fields, and `verified_identifier`.
@@ -86,11 +133,6 @@ pub struct ProfileOut {
 impl ProfileOut {
     /// On the wire, with its version.
     pub fn of(profile: &Profile) -> Tagged<Self> {
-        let mut notification_preferences: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
-        for (kind, way, on) in &profile.switches {
-            let kind = notification_preferences.entry((*kind).to_owned()).or_default();
-            kind.insert((*way).to_owned(), *on);
-        }
         let missing: Vec<String> = profile.missing().into_iter().map(str::to_owned).collect();
         let state = &profile.state;
         let out = Self {
@@ -103,7 +145,7 @@ impl ProfileOut {
             emergency_contact: state.emergency_contact.clone(),
             emergency_phone: state.emergency_phone.clone(),
             preferred_language: state.preferred_language.clone(),
-            notification_preferences,
+            notification_preferences: SwitchesOut(profile.switches.clone()),
             is_profile_complete: missing.is_empty(),
             missing,
             created_at: profile.created_at,
@@ -137,7 +179,7 @@ impl Example for ProfileOut {
         let id = Uuid::from_u128(0x019a_9f31_7cf2_7b0a_9e1c_2d3e_4f50_6172);
         let at = DateTime::from_timestamp(1_793_000_000, 0).unwrap_or_default();
         let ways = [("sms", false), ("email", true), ("push", true)];
-        let ways = ways.map(|(way, on)| (way.to_owned(), on)).into();
+        let switches = ways.map(|(way, on)| ("welcome", way, on));
         Self {
             id,
             full_name: Some("Augusta Ada King".to_owned()),
@@ -148,7 +190,7 @@ impl Example for ProfileOut {
             emergency_contact: Some("William King".to_owned()),
             emergency_phone: Some("+254712345678".to_owned()),
             preferred_language: "en".to_owned(),
-            notification_preferences: BTreeMap::from([("welcome".to_owned(), ways)]),
+            notification_preferences: SwitchesOut(switches.to_vec()),
             is_profile_complete: false,
             missing: vec!["address".to_owned()],
             created_at: at,
@@ -174,7 +216,7 @@ pub struct ProfilePutIn {
     /// BCP 47.
     preferred_language: Option<LanguageIn>,
     /// By kind and way (`sms`, `email`, `push`). What is of the account's safety cannot be switched off.
-    notification_preferences: Option<BTreeMap<String, BTreeMap<String, bool>>>,
+    notification_preferences: Option<SwitchMap>,
 }
 
 impl Example for ProfilePutIn {
@@ -234,7 +276,7 @@ pub struct ProfilePatchIn {
     preferred_language: MaybeUndefined<LanguageIn>,
     /// By kind and way (`sms`, `email`, `push`): those that are named change; `null`: all are wanted. What is of
     /// the account's safety cannot be switched off.
-    notification_preferences: MaybeUndefined<BTreeMap<String, BTreeMap<String, bool>>>,
+    notification_preferences: MaybeUndefined<SwitchMap>,
 }
 
 impl Example for ProfilePatchIn {

@@ -15,6 +15,7 @@ pub mod json;
 pub mod limit;
 pub mod party;
 pub mod problem;
+pub mod query;
 pub mod report;
 pub mod route;
 pub mod secure;

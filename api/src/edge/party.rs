@@ -7,9 +7,9 @@ use keryu_common::{Error, Refusal};
 use poem::http::header;
 use poem::{FromRequest, Request, RequestBody};
 
-use super::State;
 use super::problem::Problem;
 use super::signed::Signed;
+use super::{State, query};
 
 /// The field that carries a service's key.
 pub const FIELD: &str = "X-API-Key";
@@ -41,6 +41,7 @@ impl<'a> FromRequest<'a> for Party {
                 let state = request.data::<State>();
                 let state = state.ok_or_else(|| Problem(Error::internal("the edge is not there")))?;
                 let service = api_key::authenticate(&state.ctx, key).await.map_err(Problem)?;
+                query::check(request, state)?;
                 Ok(Self::Service(Arc::new(service)))
             }
         }

@@ -15,6 +15,7 @@ use poem_openapi::__private::UrlQuery;
 use poem_openapi::OpenApi;
 
 use super::problem::{Allow, METHOD, Problem};
+use super::query::{self, Asked, Queries};
 
 /// Routes by path template, in poem's form (`/api/deliveries/:id`).
 #[derive(Default)]
@@ -22,6 +23,7 @@ pub struct Table {
     methods: HashMap<String, HashMap<Method, BoxEndpoint<'static>>>,
     /// The document's form of paths with parameters.
     templates: HashMap<String, String>,
+    queries: Queries,
 }
 
 impl Table {
@@ -31,7 +33,7 @@ impl Table {
         let templates = paths.map(|path| (numbered(&path), path)).collect();
         let mut methods = HashMap::new();
         apis.add_routes(&mut methods);
-        Self { methods, templates }
+        Self { methods, templates, queries: query::all::<T>() }
     }
 
     /// One more route, outside the OpenAPI document.
@@ -44,10 +46,14 @@ impl Table {
 
     /// The router.
     pub fn into_route(self) -> Route {
-        let Self { methods, templates } = self;
+        let Self { methods, templates, mut queries } = self;
         methods.into_iter().fold(Route::new(), |route, (path, methods)| {
             let template = templates.get(&path).unwrap_or(&path);
-            route.at(&path, Resource::new(template, methods))
+            let methods = methods.into_iter().map(|(method, endpoint)| {
+                let asked = queries.remove(&(template.clone(), method.clone()));
+                (method, Operation { endpoint, asked })
+            });
+            route.at(&path, Resource::new(template, methods.collect()))
         })
     }
 }
@@ -69,14 +75,20 @@ fn numbered(path: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Template(pub Arc<str>);
 
+struct Operation {
+    endpoint: BoxEndpoint<'static>,
+    /// What may stand in its query, if it is in the document.
+    asked: Option<Arc<Asked>>,
+}
+
 struct Resource {
     template: Template,
-    methods: Vec<(Method, BoxEndpoint<'static>)>,
+    methods: Vec<(Method, Operation)>,
     allow: HeaderValue,
 }
 
 impl Resource {
-    fn new(template: &str, methods: HashMap<Method, BoxEndpoint<'static>>) -> Self {
+    fn new(template: &str, methods: HashMap<Method, Operation>) -> Self {
         let mut names: Vec<&str> = methods.keys().map(Method::as_str).chain(["OPTIONS"]).collect();
         if methods.contains_key(&Method::GET) {
             names.push("HEAD");
@@ -86,9 +98,9 @@ impl Resource {
         Self { template: Template(template.into()), methods: methods.into_iter().collect(), allow }
     }
 
-    fn find(&self, method: &Method) -> Option<&BoxEndpoint<'static>> {
+    fn find(&self, method: &Method) -> Option<&Operation> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.methods.iter().find(|(known, _)| known == method).map(|(_, endpoint)| endpoint)
+        self.methods.iter().find(|(known, _)| known == method).map(|(_, operation)| operation)
     }
 }
 
@@ -112,11 +124,14 @@ impl Endpoint for Resource {
 impl Resource {
     /// Runs the method's handler; a panic in it is an error like others.
     async fn answer(&self, mut request: Request) -> poem::Result<Response> {
-        if let Some(endpoint) = self.find(request.method()) {
+        if let Some(Operation { endpoint, asked }) = self.find(request.method()) {
             // poem-openapi reads query parameters from here
             let query =
                 request.uri().query().map(|_| request.params::<Vec<(String, String)>>().unwrap_or_default());
             request.extensions_mut().insert(UrlQuery(query.unwrap_or_default()));
+            if let Some(asked) = asked {
+                request.set_data(Arc::clone(asked));
+            }
             let outcome = AssertUnwindSafe(endpoint.call(request)).catch_unwind().await;
             return outcome.unwrap_or_else(|panic| Err(Problem(Error::internal(panic_text(&*panic))).into()));
         }

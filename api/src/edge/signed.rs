@@ -9,8 +9,8 @@ use keryu_common::{Error, Refusal};
 use poem::http::header;
 use poem::{FromRequest, Request, RequestBody};
 
-use super::State;
 use super::problem::Problem;
+use super::{State, query};
 
 /// Somebody who is signed in. Stands for [`Person`] in verbs.
 #[derive(Clone, Debug)]
@@ -37,23 +37,24 @@ impl MaybeSigned {
 impl<'a> FromRequest<'a> for Signed {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         let refusal = || Problem::from(REQUIRED.refuse("This needs an access token."));
-        Ok(find(request).await.map_err(Problem)?.ok_or_else(refusal)?)
+        Ok(find(request).await?.ok_or_else(refusal)?)
     }
 }
 
 impl<'a> FromRequest<'a> for MaybeSigned {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(find(request).await.map_err(Problem)?))
+        Ok(Self(find(request).await?))
     }
 }
 
-async fn find(request: &Request) -> Result<Option<Signed>, Error> {
-    let state = request.data::<State>().ok_or_else(|| Error::internal("the edge is not there"))?;
+async fn find(request: &Request) -> Result<Option<Signed>, Problem> {
+    let state = request.data::<State>().ok_or_else(|| Problem(Error::internal("the edge is not there")))?;
     match token(request)? {
         None => Ok(None),
         Some(token) => {
-            let person = session::authenticate(&state.ctx, token).await?;
+            let person = session::authenticate(&state.ctx, token).await.map_err(Problem)?;
             state.ctx.activity.note(person.user_id(), state.ctx.now());
+            query::check(request, state)?;
             Ok(Some(Signed(person)))
         }
     }

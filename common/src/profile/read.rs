@@ -22,7 +22,7 @@ use crate::user::{NOT_FOUND, line};
 /// The most people that share a query.
 const MOST: usize = 64;
 /// Queries at once.
-const LANES: usize = 3;
+const LANES: usize = 2;
 
 /// Where reads of one's own profile meet.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use crate::user::{Account, Status};
 /// The most callers that share a query.
 const MOST: usize = 64;
 /// Queries at once.
-const LANES: usize = 3;
+const LANES: usize = 2;
 
 /// Somebody who is signed in.
 #[derive(Clone, Debug)]

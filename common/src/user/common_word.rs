@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::list::{Filter, Standing};
-use super::store;
+use super::store::{self, Place};
 use crate::context::Context;
 use crate::error::Result;
 use crate::job::{Job, Lease, Queue, Verdict};
@@ -58,9 +58,9 @@ pub async fn count(ctx: &Context) -> Result<()> {
 /// themselves.
 async fn mark(ctx: &Context, word: &str) -> Result<()> {
     store::set_people(&ctx.db, word).await?;
-    let mut after = store::set_common(&ctx.db, word, None, MARKED).await?;
-    while after.is_some() {
-        after = store::set_common(&ctx.db, word, after, MARKED).await?;
+    let mut next = Some(Place::FIRST);
+    while let Some(after) = next {
+        next = store::set_common(&ctx.db, word, after, MARKED).await?;
     }
     Ok(())
 }

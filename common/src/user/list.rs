@@ -224,7 +224,7 @@ pub async fn list(
         && start > end
     {
         let told = "The parameter end_date is before start_date.";
-        return Err(invalid(vec![Fault::at("", "user.dates", told)]).into());
+        return Err(invalid(vec![Fault::at("/end_date", "user.dates", told)]).into());
     }
     if slice.skip().saturating_add(slice.page_size) > DEEPEST {
         return Err(TOO_DEEP.refuse("No page goes beyond the first 100,000 people.").into());

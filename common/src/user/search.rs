@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 const SAMPLE: i64 = 500;
 /// See [`SAMPLE`].
 const DENSE: i64 = 50;
+/// More people under a word than are looked at one by one where a pair of words may tell.
+const FEW: i64 = 100;
 /// Words of a search that are tried, those that the fewest people have first.
 const TRIED: usize = 4;
 /// No word of the store begins with it, and none that begins like another text comes after it.
@@ -91,7 +93,7 @@ async fn look_up(db: &mut PgConnection, filter: &Filter, text: &str) -> Result<F
         Term::Beginning(word) => Ok(Found::Under { common: vec![word], rare: Vec::new(), people: 0 }),
         Term::Word(word) => under_word(db, filter, word).await,
         Term::Pair { first, rest } => under_pair(db, filter, &folded, first, &rest).await,
-        Term::Words(parts) => under_words(db, filter, &folded, parts).await,
+        Term::Words { parts, pair } => under_words(db, filter, &folded, parts, pair).await,
         Term::Text => Ok(Found::Like(like(&folded))),
     }
 }
@@ -130,30 +132,40 @@ async fn under_pair(
     first: String,
     rest: &str,
 ) -> Result<Found> {
+    let Some(Paired { mut pairs, rare }) = pairs(db, filter, first, rest).await? else {
+        return Ok(Found::Like(like(folded)));
+    };
+    if !rare.is_empty() {
+        let ids: Vec<Uuid> = rare.iter().map(|hit| hit.user_id).collect();
+        pairs.extend(store::list_like(db, &ids, &pattern(folded)).await?);
+    }
+    Ok(Found::These(pairs))
+}
+
+/// People by two words with one sign between.
+struct Paired {
+    /// Who has them.
+    pairs: Vec<Hit>,
+    /// Who has a word that ends like the first and that few have.
+    rare: Vec<Hit>,
+}
+
+/// None: there are more than [`EXACT`].
+async fn pairs(db: &mut PgConnection, filter: &Filter, first: String, rest: &str) -> Result<Option<Paired>> {
     let first = Part { word: first, fit: Fit::End };
     let commons = store::list_commons(&mut *db, &[first.pattern()]).await?;
     let rare = gather(db, filter, &first).await?;
     if rare.len() as i64 > EXACT {
-        return Ok(Found::Like(like(folded)));
+        return Ok(None);
     }
-    let mut hits = match rare.is_empty() {
-        true => Vec::new(),
-        false => {
-            let ids: Vec<Uuid> = rare.iter().map(|hit| hit.user_id).collect();
-            store::list_like(db, &ids, &pattern(folded)).await?
-        }
-    };
     let low: Vec<String> =
         commons.into_iter().flat_map(|found| found.words).map(|word| format!(" {word}{rest}")).collect();
-    if !low.is_empty() {
-        let high: Vec<String> = low.iter().map(|pair| format!("{pair}{LAST}")).collect();
-        let pairs = store::list_ranges(db, &low, &high, filter, EXACT + 1).await?;
-        if pairs.len() as i64 > EXACT {
-            return Ok(Found::Like(like(folded)));
-        }
-        hits.extend(pairs);
+    if low.is_empty() {
+        return Ok(Some(Paired { pairs: Vec::new(), rare }));
     }
-    Ok(Found::These(hits))
+    let high: Vec<String> = low.iter().map(|pair| format!("{pair}{LAST}")).collect();
+    let pairs = store::list_ranges(db, &low, &high, filter, EXACT + 1).await?;
+    Ok((pairs.len() as i64 <= EXACT).then_some(Paired { pairs, rare }))
 }
 
 /// Whose text holds all of it, among those who have the word of it that the fewest have.
@@ -162,7 +174,9 @@ async fn under_words(
     filter: &Filter,
     folded: &str,
     parts: Vec<Part>,
+    pair: Option<(String, String)>,
 ) -> Result<Found> {
+    let among = |ids: Vec<Uuid>| Found::Like(Among { ids: Some(sorted(ids)), text: Some(pattern(folded)) });
     let patterns: Vec<String> = parts.iter().map(Part::pattern).collect();
     let commons = store::list_commons(&mut *db, &patterns).await?;
     let mut tried: Vec<(Part, Commons)> = parts.into_iter().zip(commons).collect();
@@ -171,10 +185,16 @@ async fn under_words(
         key(one, ones).cmp(&key(other, others))
     });
     tried.truncate(TRIED);
+    if let Some((first, rest)) = pair
+        && tried.first().is_some_and(|(_, found)| found.people > FEW)
+        && let Some(Paired { pairs, rare }) = pairs(db, filter, first, &rest).await?
+    {
+        return Ok(among(pairs.into_iter().chain(rare).map(|hit| hit.user_id).collect()));
+    }
     for (part, found) in tried.iter().filter(|(_, found)| found.people <= EXACT) {
         let rare = gather(db, filter, part).await?;
         if let Some(ids) = all(db, filter, &found.words, &rare).await? {
-            return Ok(Found::Like(Among { ids: Some(ids), text: Some(pattern(folded)) }));
+            return Ok(among(ids));
         }
     }
     if let [(first, these), (second, those), ..] = tried.as_slice() {
@@ -185,7 +205,7 @@ async fn under_words(
         }
         ids.extend(store::list_both(db, &these.words, &those.words, filter, EXACT + 1).await?);
         if ids.len() as i64 <= EXACT {
-            return Ok(Found::Like(Among { ids: Some(sorted(ids)), text: Some(pattern(folded)) }));
+            return Ok(among(ids));
         }
     }
     Ok(Found::Like(like(folded)))

@@ -51,7 +51,12 @@ pub(super) enum Term {
         rest: String,
     },
     /// Several words: whoever has one of them, and the text.
-    Words(Vec<Part>),
+    Words {
+        /// Those that the store keeps.
+        parts: Vec<Part>,
+        /// Two words of letters among them with one sign between, as in [`Term::Pair`].
+        pair: Option<(String, String)>,
+    },
     /// No word that the store keeps: only the text itself tells.
     Text,
 }
@@ -121,9 +126,17 @@ pub(super) fn read(folded: &str) -> Term {
             },
         })
         .collect();
+    let pair = runs.windows(3).find_map(|runs| match runs {
+        [(Kind::Letter, first), (Kind::Sign, sign), (Kind::Letter, second)]
+            if sign.len() == 1 && first.chars().count() >= SHORTEST =>
+        {
+            Some(((*first).to_owned(), format!("{sign}{second}")))
+        }
+        _ => None,
+    });
     match words.is_empty() {
         true => Term::Text,
-        false => Term::Words(words),
+        false => Term::Words { parts: words, pair },
     }
 }
 
@@ -159,7 +172,7 @@ mod tests {
 
     fn words(folded: &str) -> Vec<(String, Fit)> {
         match read(folded) {
-            Term::Words(parts) => parts.into_iter().map(|part| (part.word, part.fit)).collect(),
+            Term::Words { parts, .. } => parts.into_iter().map(|part| (part.word, part.fit)).collect(),
             other => panic!("{folded}: {other:?}"),
         }
     }
@@ -196,6 +209,10 @@ mod tests {
             words("wanjiru.odhiambo.123"),
             owned(&[("wanjiru", Fit::End), ("odhiambo", Fit::Whole), ("123", Fit::Beginning)])
         );
+        let Term::Words { pair, .. } = read("1 arjun.kimani.5@ex") else { panic!("words") };
+        assert_eq!(pair, Some(("arjun".to_owned(), ".kimani".to_owned())));
+        let Term::Words { pair, .. } = read("arjun..kimani 5") else { panic!("words") };
+        assert_eq!(pair, None);
         assert_eq!(words("@school1.ex"), owned(&[("school", Fit::Whole)]));
         assert_eq!(words("o'brien"), owned(&[("brien", Fit::Beginning)]));
         assert_eq!(words("ada  lovelace"), owned(&[("ada", Fit::End), ("lovelace", Fit::Beginning)]));

@@ -328,6 +328,19 @@ async fn what_no_list_answers_is_refused_and_each_list_leaves_a_line_without_the
         let (status, refused) = product.get(&format!("{path}?{query}"), &staff).await;
         assert_eq!((status, &refused["code"]), (422, &json!("request.invalid")), "{query}: {refused}");
     }
+    // all at once, unknown ones among them
+    let (_, refused) =
+        product.get(&format!("{path}?page=0&ordering=age&sort=x&status=all&search="), &staff).await;
+    let told = refused["errors"].as_array().expect("faults").iter();
+    let told: Vec<_> = told.map(|fault| (fault["pointer"].as_str(), fault["code"].as_str())).collect();
+    let wanted = [
+        ("/ordering", "field.choice"),
+        ("/page", "field.range"),
+        ("/search", "field.length"),
+        ("/sort", "field.unknown"),
+    ];
+    assert_eq!(told, wanted.map(|(pointer, code)| (Some(pointer), Some(code))), "{refused}");
+    assert_eq!(product.send(Method::GET, &format!("{path}?sort=x"), &Value::Null, &[]).await.status(), 401);
     let (status, refused) = product.get(&format!("{path}?page=501&page_size=200"), &staff).await;
     assert_eq!((status, &refused["code"]), (422, &json!("user.page_too_deep")), "{refused}");
     assert_eq!(product.get(&format!("{path}?page=500&page_size=200"), &staff).await.0, 200);

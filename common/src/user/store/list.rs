@@ -91,7 +91,7 @@ fn order_by(order: Order) -> &'static str {
     }
 }
 
-/// A page of people. Their rows are read when it is known which they are, not for those that are skipped.
+/// A page of people. Where some are skipped, rows are read when it is known which, not for those.
 pub async fn list(
     db: &mut PgConnection,
     filter: &Filter,
@@ -100,11 +100,16 @@ pub async fn list(
     limit: i64,
     skip: i64,
 ) -> Sql<Vec<Row>> {
-    let mut text =
-        Text::new("SELECT user_id, username, status, created_at FROM users JOIN (SELECT user_id FROM users");
+    const ROWS: &str = "SELECT user_id, username, status, created_at FROM users";
+    let mut text = Text::new(ROWS);
+    if skip > 0 {
+        text.push(" JOIN (SELECT user_id FROM users");
+    }
     add(&mut text, filter, among);
-    text.push(order_by(order)).push(" LIMIT ").bind(limit).push(" OFFSET ").bind(skip);
-    text.push(") AS page USING (user_id)").push(order_by(order));
+    text.push(order_by(order)).push(" LIMIT ").bind(limit);
+    if skip > 0 {
+        text.push(" OFFSET ").bind(skip).push(") AS page USING (user_id)").push(order_by(order));
+    }
     text.query.build_query_as().fetch_all(db).await
 }
 

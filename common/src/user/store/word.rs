@@ -322,18 +322,19 @@ pub struct Place {
     pub user_id: Uuid,
 }
 
-/// A word is common, for the next `most` people who have it. Answers with the last of them; None: there are no more.
-pub async fn set_common(
-    db: impl PgExecutor<'_>,
-    word: &str,
-    after: Option<Place>,
-    most: i64,
-) -> Sql<Option<Place>> {
+impl Place {
+    /// Before everybody.
+    pub const FIRST: Self =
+        Self { status: Status::Active, created_at: DateTime::UNIX_EPOCH, user_id: Uuid::nil() };
+}
+
+/// A word is common, for the next `most` people who have it. Answers with the last of them; none: there are no more.
+pub async fn set_common(db: impl PgExecutor<'_>, word: &str, after: Place, most: i64) -> Sql<Option<Place>> {
     sqlx::query_as!(
         Place,
         r#"WITH nearest AS MATERIALIZED (
                SELECT status, created_at, user_id FROM user_words
-               WHERE word = $1 AND ($2::user_status IS NULL OR (status, created_at, user_id) > ($2, $3, $4))
+               WHERE word = $1 AND (status, created_at, user_id) > ($2, $3, $4)
                ORDER BY status, created_at, user_id LIMIT $5
            ), marked AS (
                UPDATE user_words w SET common = true FROM nearest s
@@ -343,9 +344,9 @@ pub async fn set_common(
            SELECT status AS "status!: Status", created_at AS "created_at!", user_id AS "user_id!" FROM nearest
            ORDER BY status DESC, created_at DESC, user_id DESC LIMIT 1"#,
         word,
-        after.map(|place| place.status) as Option<Status>,
-        after.map(|place| place.created_at),
-        after.map(|place| place.user_id),
+        after.status as Status,
+        after.created_at,
+        after.user_id,
         most,
     )
     .fetch_optional(db)
