@@ -258,7 +258,7 @@ pub async fn order(
         Who::Ids(_) => None,
     };
     let terms = Terms { expires_at: Some(now + LIFE), ..Terms::of(client) };
-    let job = job::row(now, &RunAction { bulk_action_id }, terms)?;
+    let job_id = job::enqueue(&mut tx, now, &RunAction { bulk_action_id }, terms).await?;
     let new = store::NewAction {
         bulk_action_id,
         action: ask.action.name(),
@@ -272,7 +272,7 @@ pub async fn order(
         session_id: person.session_id,
         client,
         expires_at: now + LIFE,
-        job_id: job.job_id,
+        job_id,
     };
     store::insert(&mut tx, &new, now).await?;
     let told = choose(&mut tx, person, &who, bulk_action_id, now).await?;
@@ -288,7 +288,6 @@ pub async fn order(
         at: now,
     };
     audit::note(&mut tx, line).await?;
-    job::store::insert(&mut tx, &job).await?;
     if let Some(key) = key {
         idempotency::finish(&mut tx, key, bulk_action_id.as_bytes()).await?;
     }
