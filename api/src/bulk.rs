@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::TryStreamExt;
-use keryu_common::bulk::{self, Action, Ask, Filter, Format, Letter, Taken, Who};
+use keryu_common::bulk::{self, Action, Ask, Filter, Format, Letter, Taken, Which, Who};
 use keryu_common::config::Config;
 use keryu_common::error::{Code, VALIDATION};
 use keryu_common::provider::storage;
 use keryu_common::role::Permission;
-use keryu_common::user::Status;
+use keryu_common::user::Standing;
 use keryu_common::{Context, idempotency, role, session};
 use poem::http::header;
 use poem::web::Data;
@@ -29,6 +29,7 @@ use crate::edge::idempotency::Idempotent;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::operation::{Accepted, Note, Security, Tag};
+use crate::user::StatusIn;
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
@@ -98,40 +99,13 @@ impl From<BulkActionIn> for Action {
     }
 }
 
-/// The status of an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
-pub enum BulkStatusIn {
-    /// Who may sign in.
-    Active,
-    /// Set aside.
-    Inactive,
-    /// For a time.
-    Suspended,
-    /// For good.
-    Banned,
-    /// In the grace time before erasure.
-    Deleted,
-}
-
-impl From<BulkStatusIn> for Status {
-    fn from(status: BulkStatusIn) -> Self {
-        match status {
-            BulkStatusIn::Active => Self::Active,
-            BulkStatusIn::Inactive => Self::Inactive,
-            BulkStatusIn::Suspended => Self::Suspended,
-            BulkStatusIn::Banned => Self::Banned,
-            BulkStatusIn::Deleted => Self::Deleted,
-        }
-    }
-}
-
 /// Which people: all that fit everything said here, and have joined by now.
 #[derive(Debug, Default, Object)]
 pub struct BulkFilterIn {
-    /// With this status; absent: any but `deleted`.
+    /// With this status; absent: `active`, as in the list of people, and for `restore` `deleted`, the only one it
+    /// takes.
     #[oai(skip_serializing_if_is_none)]
-    status: Option<BulkStatusIn>,
+    status: Option<StatusIn>,
     /// With this role.
     #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
     role: Option<String>,
@@ -206,7 +180,7 @@ impl Example for BulkIn {
             action: BulkActionIn::Suspend,
             ids: None,
             filter: Some(BulkFilterIn {
-                status: Some(BulkStatusIn::Active),
+                status: Some(StatusIn::Active),
                 role: Some("trainee".to_owned()),
                 end_date: Some(DayIn("2025-12-31".to_owned())),
                 ..BulkFilterIn::default()
@@ -216,6 +190,13 @@ impl Example for BulkIn {
             message: None,
             format: None,
         }
+    }
+}
+
+fn which(status: StatusIn) -> Which {
+    match status.standing() {
+        Standing::Only(status) => Which::Only(status),
+        Standing::Kept | Standing::Any => Which::All,
     }
 }
 
@@ -233,7 +214,7 @@ impl Input for BulkIn {
         let who = match (self.ids, self.filter) {
             (Some(ids), None) => Some(Who::Ids(ids)),
             (None, Some(filter)) => Some(Who::Filter(Filter {
-                status: filter.status.map(Status::from),
+                status: filter.status.map(which),
                 role: filter.role,
                 search: match &filter.search {
                     Some(text) => Some(text.parse()?),
@@ -296,7 +277,8 @@ pub struct BulkOut {
     id: Uuid,
     /// What is done.
     action: String,
-    /// `selecting`, `running`, `finished`, or `expired`: a day was not enough.
+    /// `selecting`, `running` or `finished`; `expired`: a day was not enough; `cancelled`: an operator has ended it;
+    /// `discarded`: it was given up, and an operator may have it tried again.
     state: String,
     /// How many people were chosen so far.
     total: i64,
@@ -398,8 +380,9 @@ impl Bulk {
     ///
     /// A job does it, one person after another, each with an audit line and a notice. Never to oneself, never
     /// above one's rank; the rights of who asked count as they are when it is done. Beside the right to see
-    /// people it takes the one for the action: `users.status`, `users.delete`, `users.role` (shortly after a
-    /// proof of who one is), `users.message` or `users.export`.
+    /// people it takes the one for the action: `users.status`, `users.delete`, `users.role`, `users.message` or
+    /// `users.export`. Deleting, giving roles and exporting need a recent proof of who one is. An export by ids
+    /// leaves a line for each person.
     #[oai(path = "/bulk", method = "post", operation_id = "bulk_order")]
     async fn order(
         &self,

@@ -128,6 +128,7 @@ impl Queues {
         from: Caller,
         person: Signed,
         /// From the list.
+        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_-]+$"))]
         name: Path<String>,
     ) -> Answer<Json<QueueOut>> {
         let hand = Hand { client: &from, person: Some(&person) };
@@ -142,6 +143,7 @@ impl Queues {
         from: Caller,
         person: Signed,
         /// From the list.
+        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_-]+$"))]
         name: Path<String>,
     ) -> Answer<Json<QueueOut>> {
         let hand = Hand { client: &from, person: Some(&person) };

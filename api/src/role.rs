@@ -18,6 +18,7 @@ use crate::edge::client::Caller;
 use crate::edge::party::Party;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
+use crate::edge::version::{IfMatch, Tagged};
 use crate::operation::{Note, Security, Tag};
 
 /// What the document says of the operations here.
@@ -26,7 +27,7 @@ pub const NOTES: &[Note] = &[
     Note {
         operation: "role_change",
         security: Security::Staff(Permission::RolesWrite),
-        refusals: &[session::STEP_UP, role::NOT_FOUND, role::BEYOND_RANK, role::NOT_HELD],
+        refusals: &[session::STEP_UP, role::NOT_FOUND, role::BEYOND_RANK, role::NOT_HELD, user::CHANGED],
     },
     Note {
         operation: "role_assign",
@@ -37,6 +38,7 @@ pub const NOTES: &[Note] = &[
             NOT_FOUND,
             role::NOT_FOUND,
             user::SELF,
+            user::CHANGED,
             role::BEYOND_RANK,
             role::NOT_HELD,
             user::LAST_SUPERUSER,
@@ -144,7 +146,7 @@ impl Example for GrantIn {
 impl Input for GrantIn {
     type Ask = Grant;
     fn ask(self, _: &Config) -> Option<Grant> {
-        Some(Grant { role: self.role, is_superuser: self.is_superuser })
+        Some(Grant { role: self.role, is_superuser: self.is_superuser, version: None })
     }
 }
 
@@ -164,7 +166,7 @@ pub struct AssignmentOut {
 
 impl From<Assignment> for AssignmentOut {
     fn from(assignment: Assignment) -> Self {
-        let Assignment { user_id, role, rank, is_superuser } = assignment;
+        let Assignment { user_id, role, rank, is_superuser, .. } = assignment;
         Self { user_id, role, rank, is_superuser }
     }
 }
@@ -209,15 +211,20 @@ impl Roles {
         /// Its name.
         #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$"))]
         role: Path<String>,
+        /// Only if this is still its version.
+        #[oai(name = "If-Match")]
+        version: IfMatch,
         body: Body<RoleIn>,
-    ) -> Answer<Json<RoleOut>> {
-        Ok(Json(role::change(&ctx, &from, &person, &role, body.ask).await?.into()))
+    ) -> Answer<Tagged<RoleOut>> {
+        let role = role::change(&ctx, &from, &person, &role, version.0, body.ask).await?;
+        let version = role.updated_at;
+        Ok(Tagged(role.into(), version))
     }
 
     /// Give somebody a role
     ///
     /// Up to one's own rank, to people up to it, never to oneself. They are told. Needs a recent proof of
-    /// who one is.
+    /// who one is. The version is that of the person's record.
     #[oai(path = "/users/:id/role", method = "put", operation_id = "role_assign")]
     async fn assign(
         &self,
@@ -226,8 +233,14 @@ impl Roles {
         person: Signed,
         /// Whose.
         id: Path<Uuid>,
+        /// Only if this is still the version of their record.
+        #[oai(name = "If-Match")]
+        version: IfMatch,
         body: Body<GrantIn>,
-    ) -> Answer<Json<AssignmentOut>> {
-        Ok(Json(role::assign(&ctx, &from, &person, id.0, body.ask).await?.into()))
+    ) -> Answer<Tagged<AssignmentOut>> {
+        let grant = Grant { version: version.0, ..body.ask };
+        let assignment = role::assign(&ctx, &from, &person, id.0, grant).await?;
+        let version = assignment.updated_at;
+        Ok(Tagged(assignment.into(), version))
     }
 }

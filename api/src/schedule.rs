@@ -170,6 +170,7 @@ impl Schedules {
         #[oai(name = "Idempotency-Key")]
         key: Idempotent,
         /// From the list.
+        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_-]+$"))]
         name: Path<String>,
     ) -> Answer<Accepted<JobAskedOut>> {
         let key = key.bind_as(&ctx.config, &person, "schedule_run", name.0.as_bytes())?;
@@ -188,6 +189,7 @@ impl Schedules {
         from: Caller,
         person: Signed,
         /// From the list.
+        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_-]+$"))]
         name: Path<String>,
     ) -> Answer<Json<ScheduleOut>> {
         switch(&ctx, &from, &person, &name.0, true).await
@@ -201,6 +203,7 @@ impl Schedules {
         from: Caller,
         person: Signed,
         /// From the list.
+        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[a-z0-9_-]+$"))]
         name: Path<String>,
     ) -> Answer<Json<ScheduleOut>> {
         switch(&ctx, &from, &person, &name.0, false).await

@@ -224,7 +224,8 @@ impl Staff {
 
     /// Set a status
     ///
-    /// Any but `active` ends all sessions. The person is told.
+    /// Any but `active` ends all sessions. The person is told. It takes the right `users.read` too: the answer is
+    /// the record.
     #[oai(path = "/:id/status", method = "post", operation_id = "user_set_status")]
     async fn set_status(
         &self,
@@ -242,6 +243,9 @@ impl Staff {
     }
 
     /// Restore a deleted account
+    ///
+    /// To what it was before: who was banned is banned again. It takes the right `users.read` too: the answer is
+    /// the record.
     #[oai(path = "/:id/restore", method = "post", operation_id = "user_restore")]
     async fn restore(
         &self,

@@ -16,6 +16,7 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::{Example, MaybeUndefined, ParseFromJSON, ToJSON, Type};
 use poem_openapi::{Enum, Object, OpenApi, Union};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::edge::body::{Body, Input};
@@ -72,6 +73,7 @@ const EDIT_REFUSALS: &[Code] = &[
     NOT_FOUND,
     session::FORBIDDEN,
     session::STEP_UP,
+    user::IS_DELETED,
     user::CHANGED,
     user::USERNAME_TAKEN,
     user::IDENTIFIER_TAKEN,
@@ -319,6 +321,8 @@ pub struct UserDetailOut {
     pub referred_by: Option<Uuid>,
     /// With which they registered, if by one.
     pub social_provider: Option<String>,
+    /// What that provider said of them, for staff; null while nobody signs in by one.
+    pub social_profile_data: Option<Value>,
     /// Whether the e-mail address is proved.
     pub email_verified: bool,
     /// Whether the phone number is proved.
@@ -349,11 +353,11 @@ pub struct UserDetailOut {
     pub created_at: DateTime<Utc>,
     /// When the record last changed.
     pub updated_at: DateTime<Utc>,
-    /// Second factors, for staff who may reset one; else null.
+    /// Second factors, for staff who may reset them; else null.
     pub factors: Option<Vec<HeldFactorOut>>,
     /// The profile, for staff; else null. Its owner reads it at `/api/users/profile`.
     pub profile: Option<ProfileOut>,
-    /// The newest document, for staff who may see documents (`kyc.read`); else null.
+    /// The newest document, for staff who may see documents (`kyc.read`), of nobody above their rank; else null.
     pub kyc: Option<UserKycOut>,
     /// Points, for staff; else null. Their owner reads them at `/api/users/wallet`.
     pub points: Option<PointsOut>,
@@ -469,6 +473,7 @@ impl UserDetailOut {
             referral_code: record.referral_code,
             referred_by: record.referred_by,
             social_provider: record.social_provider,
+            social_profile_data: None,
             email_verified,
             phone_verified,
             email_verified_at: record.email_verified_at,
@@ -519,6 +524,7 @@ impl Example for UserDetailOut {
             referral_code: Some("7Q2M9XKD".to_owned()),
             referred_by: None,
             social_provider: None,
+            social_profile_data: None,
             email_verified: true,
             phone_verified: false,
             email_verified_at: Some(at),
@@ -758,7 +764,8 @@ impl Users {
 
     /// See a record
     ///
-    /// One's own, or as staff anybody's; services with the scope `users:read` see the basic fields.
+    /// One's own, or as staff anybody's; services with the scope `users:read` see the basic fields. Second factors
+    /// and documents are shown of nobody above one's rank.
     #[oai(path = "/:id", method = "get", operation_id = "user_show")]
     async fn show(
         &self,
@@ -771,8 +778,9 @@ impl Users {
         Ok(match &party {
             Party::Person(person) => {
                 let record = user::show(&ctx, &from, person, id.0).await?;
+                let reaches = person.reaches(record.rank, record.is_superuser);
                 let Tagged(mut detail, version) = UserDetailOut::of(&ctx, record);
-                if person.user_id() != id.0 && person.has(Permission::FactorsReset) {
+                if person.user_id() != id.0 && reaches && person.has(Permission::FactorsReset) {
                     detail.factors = Some(HeldFactorOut::list(factor::list(&ctx, id.0).await?));
                 }
                 if person.user_id() != id.0 {
@@ -781,7 +789,7 @@ impl Users {
                     detail.wallet_balance = Some(held.balance.clone());
                     detail.points = Some(held.into());
                 }
-                if person.user_id() != id.0 && person.has(Permission::KycRead) {
+                if person.user_id() != id.0 && reaches && person.has(Permission::KycRead) {
                     detail.kyc = Some(kyc::newest(&ctx, id.0).await?.into());
                 }
                 Tagged(ShownOut::Detail(Box::new(detail)), version)
@@ -795,6 +803,9 @@ impl Users {
     }
 
     /// Replace a record
+    ///
+    /// One's own; or as staff (`users.read` and `users.write`), of nobody above one's rank and of no account that is
+    /// deleted.
     #[oai(path = "/:id", method = "put", operation_id = "user_replace")]
     async fn replace(
         &self,
@@ -814,8 +825,8 @@ impl Users {
 
     /// Change a record
     ///
-    /// One's own, with a new identifier that was proved; or as staff, of nobody above one's rank. Identifiers
-    /// are changed shortly after signing in or a proof anew, and by staff only of people without rights that
+    /// One's own, with a new identifier that was proved; or as staff (`users.read` and `users.write`), of nobody
+    /// above one's rank and of no account that is deleted. Identifiers are changed shortly after signing in or a proof anew, and by staff only of people without rights that
     /// they lack themselves.
     #[oai(path = "/:id", method = "patch", operation_id = "user_edit")]
     async fn edit(

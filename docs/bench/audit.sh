@@ -32,7 +32,7 @@ VACUUM ANALYZE audit;
 SQL
 "$api" serve >/dev/null 2>"$folder/api" &
 server=$!
-trap 'kill $server' EXIT
+trap 'kill $server; wait || true' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 bearer="authorization: Bearer $(head -1 "$folder/tokens" | cut -f2)"
 one=$(psql -XAtc "SELECT md5('777')::uuid" "$DATABASE_URL") staff=$(psql -XAtc "SELECT md5('staff3')::uuid" "$DATABASE_URL")

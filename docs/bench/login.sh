@@ -17,7 +17,7 @@ ANALYZE users; ANALYZE passwords;
 SQL
 log=$(mktemp -d)
 "$api" serve >/dev/null 2>"$log/api" &
-trap 'kill $(jobs -p)' EXIT
+trap 'kill $(jobs -p); wait || true' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 wrk -t 2 -c 32 -d 2s -s docs/bench/login.lua "http://127.0.0.1:$PORT" >/dev/null
 echo '--- POST /api/auth/login and bare hashes in turns: a second, and the median of their ratios'

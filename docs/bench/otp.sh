@@ -7,7 +7,7 @@ export PORT=${PORT:-18080} KERYU_TRUSTED_PROXIES=127.0.0.1 KERYU_LOG=${KERYU_LOG
 log=$(mktemp -d)
 target/release/keryu-api serve >/dev/null 2>"$log/api" &
 api=$!
-trap 'kill $(jobs -p)' EXIT
+trap 'kill $(jobs -p); wait || true' EXIT
 if [ -n "${2:-}" ]; then
     target/release/keryu-worker run --queues critical >/dev/null 2>"$log/worker" &
 fi

@@ -29,7 +29,7 @@ bare() {
 if [ "$1" = me ] && [ -x "$skeleton" ]; then bare "$2"; fi
 "$api" serve >/dev/null 2>"$folder/api" &
 server=$!
-trap 'kill $(jobs -p)' EXIT
+trap 'kill $(jobs -p); wait || true' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 load 3 "$script" >/dev/null
 if [ "$1" = refresh ]; then # the warm-up used the tokens up

@@ -25,7 +25,7 @@ FROM (SELECT *, row_number() OVER () AS n FROM users TABLESAMPLE SYSTEM (5) WHER
 SQL
 "$api" serve >/dev/null 2>"$folder/api" &
 server=$!
-trap 'kill $server' EXIT
+trap 'kill $server; wait || true' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 load() { wrk -t 2 -c 16 -d "$1s" --latency -s docs/bench/staff.lua "http://127.0.0.1:$PORT"; }
 for page in 1 500; do

@@ -33,6 +33,6 @@ SELECT id, purpose, channel, identifier, key_id, nonce, digits, client, now(), n
 ANALYZE challenges;
 SQL
 target/release/keryu-api serve >/dev/null 2>"$folder/api" &
-trap 'kill $(jobs -p)' EXIT
+trap 'kill $(jobs -p); wait || true' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 wrk -t "$THREADS" -c 32 -d "$1s" --latency -s docs/bench/verify.lua "http://127.0.0.1:$PORT"

@@ -13,7 +13,7 @@ export API_KEY PEOPLE=$folder/people RUN
 API_KEY=$("$api" keys create --name bench --scope wallet:write --json | jq -r .key)
 "$api" serve >/dev/null 2>"$folder/api" &
 server=$!
-trap 'kill $(jobs -p)' EXIT
+trap 'kill $(jobs -p); wait || true' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 
 for people in 10000 1; do

@@ -122,6 +122,20 @@ pub async fn note_of(
     store::insert(tx, line, values, Some(owner).filter(|_| other)).await
 }
 
+/// Writes the same line about each of these people, with the caller's transaction: who it is about is all that
+/// differs, and the line's own `entity_id` does not count.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_each(
+    tx: &mut sqlx::PgConnection,
+    line: Line<'_>,
+    people: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    let lines: Vec<Uuid> = people.iter().map(|_| crate::id::ordered(line.at)).collect();
+    store::insert_each(tx, line, &lines, people).await
+}
+
 /// Writes a line of what the product did by itself, with the caller's transaction.
 ///
 /// # Errors

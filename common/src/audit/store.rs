@@ -98,6 +98,30 @@ pub async fn insert_all(db: impl PgExecutor<'_>, lines: Vec<New>) -> Sql<()> {
     Ok(())
 }
 
+/// Inserts a line for each of these people.
+pub async fn insert_each(tx: &mut PgConnection, line: Line<'_>, lines: &[Uuid], people: &[Uuid]) -> Sql<()> {
+    sqlx::query!(
+        "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, session_id, details, ip_address,
+                            user_agent, request_id)
+         SELECT l.audit_id, $3, $4, $5, l.user_id::text, $6, $7, $8, $9, $10, $11
+         FROM unnest($1::uuid[], $2::uuid[]) AS l(audit_id, user_id)",
+        lines,
+        people,
+        line.at,
+        line.action,
+        line.entity_type,
+        line.actor,
+        line.session_id,
+        line.details,
+        line.client.ip.to_string(),
+        line.client.user_agent,
+        line.client.request_id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Lines by column.
 #[derive(Default)]
 struct Columns {

@@ -135,7 +135,7 @@ pub(super) async fn write(
     let format = Format::named(order.format.as_deref());
     let mut writer = upload::writer(ctx, order.created_by, Purpose::Export, format.media()).await?;
     match fill(ctx, lease, order, format, &mut writer).await {
-        Ok(Some(exported)) => finish(ctx, client, order, writer, exported).await,
+        Ok(Some(written)) => finish(ctx, client, order, writer, written).await,
         Ok(None) => {
             writer.abort(ctx).await?;
             Ok(false)
@@ -147,24 +147,33 @@ pub(super) async fn write(
     }
 }
 
-/// Writes everybody's rows. Answers with how many; none: somebody else may have the job by now.
+/// Whose rows a file holds.
+#[derive(Default)]
+struct Written {
+    /// How many people.
+    people: i64,
+    /// Who, where they were asked for by id; of a filter the order's own line says all.
+    named: Vec<Uuid>,
+}
+
+/// Writes everybody's rows. Answers with whose; none: somebody else may have the job by now.
 async fn fill(
     ctx: &Context,
     lease: &Lease,
     order: &store::Order,
     format: Format,
     writer: &mut Writer,
-) -> Result<Option<i64>> {
+) -> Result<Option<Written>> {
     if format == Format::Csv {
         writer.write(Bytes::from(sheet::row(COLUMNS))).await?;
     }
-    let (mut after, mut exported) = (Uuid::nil(), 0);
+    let (mut after, mut written) = (Uuid::nil(), Written::default());
     loop {
         if !lease.holds() {
             return Ok(None);
         }
         let ids = store::list_open_after(&ctx.db, order.bulk_action_id, after, BATCH).await?;
-        let Some(last) = ids.last() else { return Ok(Some(exported)) };
+        let Some(last) = ids.last() else { return Ok(Some(written)) };
         let cards = user::list_cards(&ctx.db, &ids).await?;
         writer.write(Bytes::from(rows(format, &cards)?)).await?;
         let found: std::collections::HashSet<Uuid> = cards.iter().map(|card| card.user_id).collect();
@@ -173,8 +182,11 @@ async fn fill(
             let code = user::NOT_FOUND.code;
             store::set_outcomes(&ctx.db, order.bulk_action_id, &gone, "failed", code).await?;
         }
-        exported += cards.len() as i64;
-        store::set_exported(&ctx.db, order.bulk_action_id, exported).await?;
+        written.people += cards.len() as i64;
+        if order.filter.is_none() {
+            written.named.extend(cards.iter().map(|card| card.user_id));
+        }
+        store::set_exported(&ctx.db, order.bulk_action_id, written.people).await?;
         after = *last;
     }
 }
@@ -184,21 +196,24 @@ async fn finish(
     client: &Client,
     order: &store::Order,
     writer: Writer,
-    exported: i64,
+    written: Written,
 ) -> Result<bool> {
     let file = writer.finish(ctx).await?;
     let now = ctx.now();
     let until = now + KEPT;
     let mut tx = ctx.db.begin().await?;
     // another body was first: its file is the result, and this one is cleaned up
-    if !store::set_result(&mut tx, order.bulk_action_id, file.upload_id, exported, until, now).await? {
+    if !store::set_result(&mut tx, order.bulk_action_id, file.upload_id, written.people, until, now).await? {
         return Ok(true);
     }
     if !upload::attach(&mut tx, file.upload_id, order.created_by, Purpose::Export, now).await? {
         return Err(Error::internal("the file of an export is not there"));
     }
-    let details = json!({ "people": exported, "format": order.format, "bytes": file.size });
+    let details = json!({ "people": written.people, "format": order.format, "bytes": file.size });
     audit::note(&mut tx, line(client, order, "bulk.exported", details, order.session_id, now)).await?;
+    let details = json!({ "bulk_action_id": order.bulk_action_id, "reason": order.reason });
+    let each = line(client, order, "user.exported", details, order.session_id, now);
+    audit::note_each(&mut tx, Line { entity_type: "user", ..each }, &written.named).await?;
     let terms = Terms { run_at: Some(until), ..Terms::default() };
     job::enqueue(&mut tx, now, &ReleaseResult { bulk_action_id: order.bulk_action_id }, terms).await?;
     tx.commit().await?;

@@ -36,6 +36,8 @@ pub struct RunAction {
 impl Job for RunAction {
     const KIND: &'static str = "bulk.run_action";
     const QUEUE: Queue = Queue::Bulk;
+    /// More than a day has room for: its expiry is what ends it, not an outage of some hours.
+    const MAX_ATTEMPTS: i16 = 1_000;
     const TIMEOUT: Duration = Duration::from_secs(1800);
 
     async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
@@ -171,7 +173,8 @@ async fn act(
         }
         Action::Restore => return user::restore_in(tx, ctx, client, asker, user_id, reason).await,
         Action::AssignRole => {
-            let grant = Grant { role: order.role.clone().unwrap_or_default(), is_superuser: None };
+            let grant =
+                Grant { role: order.role.clone().unwrap_or_default(), is_superuser: None, version: None };
             role::assign_in(tx, ctx, client, asker, user_id, grant, reason).await?;
             return Ok(());
         }

@@ -120,6 +120,11 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
+    /// Whether it takes a fresh proof of who asks: it gives rights, takes data out or accounts away.
+    pub fn is_sensitive(self) -> bool {
+        matches!(self, Self::AssignRole | Self::Export | Self::Delete)
+    }
+
     /// The right it takes.
     pub fn permission(self) -> Permission {
         match self {
@@ -143,12 +148,24 @@ pub enum Who {
     Filter(Filter),
 }
 
-/// Which people; what is left out does not count.
+/// Of which status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// Of any.
+    All,
+    /// Of this one.
+    #[serde(untagged)]
+    Only(Status),
+}
+
+/// Which people; what is left out does not count, but for the status.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
-    /// None: all whose account is not deleted.
-    pub status: Option<Status>,
+    /// None: `active`, as in the staff's list, and `deleted` for [`Action::Restore`]. In a row always said; where
+    /// it is not, an older build asked, which meant all whose account is not deleted.
+    pub status: Option<Which>,
     /// With this role.
     pub role: Option<String>,
     /// As in the staff's list.
@@ -166,7 +183,11 @@ pub struct Filter {
 impl From<Filter> for user::Filter {
     fn from(filter: Filter) -> Self {
         Self {
-            standing: filter.status.map_or(Standing::Kept, Standing::Only),
+            standing: match filter.status {
+                None => Standing::Kept,
+                Some(Which::Only(status)) => Standing::Only(status),
+                Some(Which::All) => Standing::Any,
+            },
             role: filter.role,
             search: filter.search,
             email_verified: filter.email_verified,
@@ -206,18 +227,18 @@ pub struct Letter {
 /// Asks for it. Answers with the action's id; a job does it.
 ///
 /// # Errors
-/// `auth.forbidden`, `auth.step_up_required` (for roles), `role.not_found`, `role.beyond_rank`,
+/// `auth.forbidden`, `auth.step_up_required` (see [`Action::is_sensitive`]), `role.not_found`, `role.beyond_rank`,
 /// `role.not_held`, `bulk.nobody`, `request.invalid`, and the refusals of [`idempotency::begin`].
 pub async fn order(
     ctx: &Context,
     client: &Client,
     person: &Person,
-    ask: Ask,
+    mut ask: Ask,
     key: Option<&idempotency::Key>,
 ) -> Result<Uuid> {
     person.may(Permission::UsersRead)?;
     person.may(ask.action.permission())?;
-    let who = check(&ask)?;
+    let who = check(&mut ask)?;
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
     if let Some(key) = key
@@ -225,15 +246,19 @@ pub async fn order(
     {
         return Uuid::from_slice(&outcome).map_err(Error::internal);
     }
-    if let Some(name) = &ask.role {
+    if ask.action.is_sensitive() {
         person.require_fresh(ctx)?;
+    }
+    if let Some(name) = &ask.role {
         role::may_give(&mut tx, person, name).await?;
     }
     let bulk_action_id = id::ordered(now);
-    let filter = match who {
+    let filter = match &who {
         Who::Filter(filter) => Some(serde_json::to_value(filter).map_err(Error::internal)?),
         Who::Ids(_) => None,
     };
+    let terms = Terms { expires_at: Some(now + LIFE), ..Terms::of(client) };
+    let job_id = job::enqueue(&mut tx, now, &RunAction { bulk_action_id }, terms).await?;
     let new = store::NewAction {
         bulk_action_id,
         action: ask.action.name(),
@@ -247,9 +272,10 @@ pub async fn order(
         session_id: person.session_id,
         client,
         expires_at: now + LIFE,
+        job_id,
     };
     store::insert(&mut tx, &new, now).await?;
-    let told = choose(&mut tx, person, who, bulk_action_id, now).await?;
+    let told = choose(&mut tx, person, &who, bulk_action_id, now).await?;
     let line = Line {
         action: "bulk.ordered",
         entity_type: "bulk_action",
@@ -262,8 +288,6 @@ pub async fn order(
         at: now,
     };
     audit::note(&mut tx, line).await?;
-    let terms = Terms { expires_at: Some(now + LIFE), ..Terms::of(client) };
-    job::enqueue(&mut tx, now, &RunAction { bulk_action_id }, terms).await?;
     if let Some(key) = key {
         idempotency::finish(&mut tx, key, bulk_action_id.as_bytes()).await?;
     }
@@ -272,10 +296,11 @@ pub async fn order(
     Ok(bulk_action_id)
 }
 
-/// Everything that is wrong with a wish, at once.
-fn check(ask: &Ask) -> Result<&Who> {
+/// To whom, with the status that a filter means; everything that is wrong with a wish, at once.
+fn check(ask: &mut Ask) -> Result<Who> {
+    let mut who = ask.who.take();
     let mut faults = Vec::new();
-    if ask.who.is_none() {
+    if who.is_none() {
         faults.push(Fault::at("", "bulk.who", "Give either `ids` or a `filter`."));
     }
     let wants = |wanted: bool, given: bool, pointer: &str, what: &str| {
@@ -290,12 +315,20 @@ fn check(ask: &Ask) -> Result<&Who> {
     faults.extend(wants(ask.action == Action::AssignRole, ask.role.is_some(), "/role", "role"));
     faults.extend(wants(ask.action == Action::SendMessage, ask.message.is_some(), "/message", "message"));
     faults.extend(wants(ask.action == Action::Export, ask.format.is_some(), "/format", "format"));
-    if let Some(Who::Filter(Filter { start_date: Some(start), end_date: Some(end), .. })) = &ask.who
+    if let Some(Who::Filter(filter)) = &mut who {
+        let meant = Which::Only(if ask.action == Action::Restore { Status::Deleted } else { Status::Active });
+        let status = *filter.status.get_or_insert(meant);
+        if ask.action == Action::Restore && status != meant {
+            let told = "What is restored was deleted: say `deleted`, or no status.";
+            faults.push(Fault::at("/filter/status", "bulk.action", told));
+        }
+    }
+    if let Some(Who::Filter(Filter { start_date: Some(start), end_date: Some(end), .. })) = &who
         && start > end
     {
         faults.push(Fault::at("/filter/end_date", "bulk.dates", "The last day is before the first."));
     }
-    match &ask.who {
+    match who {
         Some(who) if faults.is_empty() => Ok(who),
         _ => Err(invalid(faults).into()),
     }
@@ -348,6 +381,16 @@ mod tests {
     #[test]
     fn filters_that_were_asked_for_are_read_for_good() {
         let filter: Filter = serde_json::from_str(r#"{"status":"active","search":"a"}"#).expect("filter");
-        assert_eq!((filter.status, filter.search.as_deref()), (Some(Status::Active), Some("a")));
+        assert_eq!((filter.status, filter.search.as_deref()), (Some(Which::Only(Status::Active)), Some("a")));
+        let standing = |text: &str| {
+            let filter: Filter = serde_json::from_str(text).expect(text);
+            user::Filter::from(filter).standing
+        };
+        assert_eq!(standing(r#"{"status":null}"#), Standing::Kept, "of an older build");
+        assert_eq!(standing(r#"{"status":"all"}"#), Standing::Any);
+        for which in [Which::All, Which::Only(Status::Deleted)] {
+            let text = serde_json::to_string(&which).expect("text");
+            assert_eq!(serde_json::from_str::<Which>(&text).ok(), Some(which), "{text}");
+        }
     }
 }

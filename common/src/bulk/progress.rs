@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{NOT_FOUND, store};
 use crate::context::Context;
+use crate::desk;
 use crate::error::Result;
 use crate::role::Permission;
 use crate::session::Person;
@@ -20,6 +21,10 @@ pub enum State {
     Finished,
     /// A day was not enough; those without an outcome were left alone.
     Expired,
+    /// Its job was cancelled by an operator; those without an outcome were left alone.
+    Cancelled,
+    /// Its job was given up; those without an outcome are left alone until an operator has it tried again.
+    Discarded,
 }
 
 impl State {
@@ -30,6 +35,8 @@ impl State {
             Self::Running => "running",
             Self::Finished => "finished",
             Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Discarded => "discarded",
         }
     }
 }
@@ -90,12 +97,7 @@ pub async fn show(
     let order = order.ok_or_else(|| NOT_FOUND.refuse("There is no bulk action with this id."))?;
     let counts = store::count_outcomes(&ctx.db, bulk_action_id).await?;
     let failures = store::list_failures(&ctx.db, bulk_action_id, after.unwrap_or(Uuid::nil()), limit).await?;
-    let state = match (order.finished_at, order.selected_at) {
-        (Some(_), _) => State::Finished,
-        _ if ctx.now() >= order.expires_at => State::Expired,
-        (None, Some(_)) => State::Running,
-        (None, None) => State::Selecting,
-    };
+    let state = state(ctx, &order).await?;
     Ok(Progress {
         bulk_action_id,
         action: order.action,
@@ -110,5 +112,25 @@ pub async fn show(
         finished_at: order.finished_at,
         result_until: order.upload_id.and(order.result_until),
         failures,
+    })
+}
+
+/// How far an action is, by its own row and its job's.
+async fn state(ctx: &Context, order: &store::Order) -> Result<State> {
+    if order.finished_at.is_some() {
+        return Ok(State::Finished);
+    }
+    let job = match order.job_id {
+        Some(job_id) => desk::job::state(ctx, job_id).await?,
+        None => None,
+    };
+    Ok(match job.as_deref() {
+        Some("cancelled") => State::Cancelled,
+        _ if ctx.now() >= order.expires_at => State::Expired,
+        Some("discarded") => State::Discarded,
+        // of those that ended, only what was cancelled leaves its action open
+        None if order.job_id.is_some() => State::Cancelled,
+        _ if order.selected_at.is_some() => State::Running,
+        _ => State::Selecting,
     })
 }

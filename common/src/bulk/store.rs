@@ -23,14 +23,16 @@ pub struct NewAction<'a> {
     pub session_id: Uuid,
     pub client: &'a Client,
     pub expires_at: DateTime<Utc>,
+    pub job_id: Uuid,
 }
 
 /// Inserts an action.
 pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
         "INSERT INTO bulk_actions (bulk_action_id, action, reason, role, subject, message, filter, created_by,
-                                   session_id, ip_address, user_agent, request_id, created_at, expires_at, format)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                                   session_id, ip_address, user_agent, request_id, created_at, expires_at, format,
+                                   job_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         new.bulk_action_id,
         new.action,
         new.reason,
@@ -46,6 +48,7 @@ pub async fn insert(tx: &mut PgConnection, new: &NewAction<'_>, now: DateTime<Ut
         now,
         new.expires_at,
         new.format,
+        new.job_id,
     )
     .execute(tx)
     .await?;
@@ -99,6 +102,7 @@ pub struct Order {
     pub exported: i64,
     pub upload_id: Option<Uuid>,
     pub result_until: Option<DateTime<Utc>>,
+    pub job_id: Option<Uuid>,
 }
 
 /// One action.
@@ -107,7 +111,7 @@ pub async fn find_order(db: impl PgExecutor<'_>, bulk_action_id: Uuid) -> Sql<Op
         Order,
         "SELECT bulk_action_id, action, reason, role, subject, message, filter, created_by, session_id, ip_address,
                 user_agent, request_id, created_at, expires_at, selected_at, finished_at, format, exported, upload_id,
-                result_until
+                result_until, job_id
          FROM bulk_actions WHERE bulk_action_id = $1",
         bulk_action_id,
     )

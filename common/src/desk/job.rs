@@ -221,6 +221,14 @@ pub async fn show(ctx: &Context, hand: Hand<'_>, job_id: Uuid) -> Result<Detail>
     detail(ctx, row).await
 }
 
+/// The state of a job, for what asked for it; none: it is no longer kept.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn state(ctx: &Context, job_id: Uuid) -> Result<Option<String>> {
+    Ok(store::find(&ctx.db, job_id).await?.map(|row| row.state))
+}
+
 async fn detail(ctx: &Context, row: JobRow) -> Result<Detail> {
     let next_step = next_step(ctx, &row).await?;
     let delivery_id = row.payload.get("delivery_id").and_then(Value::as_str);

@@ -76,6 +76,7 @@ pub const AREAS: &[Area] = &[
             "erase_at",
             "inactivity_warned_at",
             "lapsed_at",
+            "before_deletion",
         ],
         open: &[Sealed {
             column: "national_id_sealed",

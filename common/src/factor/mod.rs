@@ -245,5 +245,6 @@ async fn changed(
 
 /// Tells somebody of a change of their factors.
 async fn tell(tx: &mut PgConnection, ctx: &Context, user_id: Uuid, facts: Facts) -> Result<()> {
-    notify::tell(tx, ctx, None, &Told { user_id, message: Message::MfaChanged, facts }).await
+    notify::tell(tx, ctx, None, &Told { user_id, message: Message::MfaChanged, facts }).await?;
+    Ok(())
 }

@@ -48,8 +48,8 @@ pub(super) async fn reach(tx: &mut PgConnection, ctx: &Context, user_id: Uuid) -
 }
 
 /// Tells the person, with the caller's transaction: at their proved address, by mail before text message, and
-/// on their devices. Whoever has neither is not told. The caller wakes
-/// [`Queue::Default`](crate::job::Queue) after the commit.
+/// on their devices. Answers with how many messages that makes: whoever has neither, or wants none, is not told.
+/// The caller wakes [`Queue::Default`](crate::job::Queue) after the commit.
 ///
 /// # Errors
 /// The database does not answer.
@@ -58,14 +58,14 @@ pub async fn tell<'a>(
     ctx: &Context,
     client: impl Into<Option<&'a Client>>,
     told: &Told,
-) -> Result<()> {
-    let Some(reach) = reach(tx, ctx, told.user_id).await? else { return Ok(()) };
+) -> Result<usize> {
+    let Some(reach) = reach(tx, ctx, told.user_id).await? else { return Ok(0) };
     let to = reach.address(told.message);
     let telling = Telling { ctx, client: client.into(), told, reach: &reach };
-    if let Some(to) = to {
+    if let Some(to) = &to {
         telling.insert(tx, to.channel().into(), to.as_str()).await?;
     }
-    telling.push(tx).await
+    Ok(usize::from(to.is_some()) + telling.push(tx).await?)
 }
 
 /// Tells these addresses, proved or not, once each (the old and the new one of a change), and the person's
@@ -87,7 +87,8 @@ pub async fn tell_at<'a>(
             telling.insert(tx, one.channel().into(), one.as_str()).await?;
         }
     }
-    telling.push(tx).await
+    telling.push(tx).await?;
+    Ok(())
 }
 
 /// One message to one person.
@@ -99,16 +100,16 @@ struct Telling<'a> {
 }
 
 impl Telling<'_> {
-    /// To each device, where push is set up and wanted.
-    async fn push(&self, tx: &mut PgConnection) -> Result<()> {
+    /// To each device, where push is set up and wanted. Answers with how many.
+    async fn push(&self, tx: &mut PgConnection) -> Result<usize> {
         let wanted = Preferences::read(&self.reach.preferences).allows(self.told.message, Via::Push);
         if !wanted || self.ctx.notify.push().is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         for device in &self.reach.devices {
             self.insert(tx, Via::Push, &device.to_string()).await?;
         }
-        Ok(())
+        Ok(self.reach.devices.len())
     }
 
     async fn insert(&self, tx: &mut PgConnection, via: Via, to: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Giving somebody a role, or the place above all roles.
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -20,6 +21,8 @@ pub struct Grant {
     pub role: String,
     /// Above all roles or not; none: as it is. Superusers alone say this.
     pub is_superuser: Option<bool>,
+    /// Only if their record is still of this version.
+    pub version: Option<DateTime<Utc>>,
 }
 
 /// Somebody's place, as it is.
@@ -33,13 +36,15 @@ pub struct Assignment {
     pub rank: i16,
     /// Whether they stand above all ranks.
     pub is_superuser: bool,
+    /// The version of their record.
+    pub updated_at: DateTime<Utc>,
 }
 
 /// Gives somebody a role. They are told, if anything changed.
 ///
 /// # Errors
 /// `auth.forbidden`, `auth.step_up_required`, `user.self`, `user.not_found`, `role.not_found`,
-/// `role.beyond_rank`, `role.not_held`, `user.last_superuser`.
+/// `role.beyond_rank`, `role.not_held`, `user.changed`, `user.last_superuser`.
 pub async fn assign(
     ctx: &Context,
     client: &Client,
@@ -83,19 +88,24 @@ pub(crate) async fn assign_in(
     if !person.reaches(old.rank, old.is_superuser) || !person.reaches(role.rank, false) {
         return Err(BEYOND_RANK.refuse("You give roles up to your own rank, to people up to it.").into());
     }
+    if grant.version.is_some_and(|version| version != old.updated_at) {
+        return Err(user::CHANGED.refuse("Somebody has changed the record meanwhile.").into());
+    }
     let given: Vec<Permission> = role.permissions.iter().filter_map(|name| name.parse().ok()).collect();
     must_hold(person, given.iter())?;
-    let new = Assignment {
+    let mut new = Assignment {
         user_id,
         role: role.role,
         rank: role.rank,
         is_superuser: grant.is_superuser.unwrap_or(old.is_superuser),
+        updated_at: old.updated_at,
     };
     if old.is_superuser && !new.is_superuser {
         keep_superuser(tx, user_id).await?;
     }
     if new != old {
-        store::set_assignment(tx, &new, now).await?;
+        new.updated_at = now;
+        store::set_assignment(tx, &new).await?;
         let said = |it: &Assignment| json!({ "role": it.role, "is_superuser": it.is_superuser });
         let line = Line {
             action: "user.role_changed",

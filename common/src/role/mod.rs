@@ -19,6 +19,7 @@ use crate::audit::{self, Client, Line, Values};
 use crate::context::Context;
 use crate::error::{Code, Refusal, Result};
 use crate::session::Person;
+use crate::user;
 
 /// No such role.
 pub const NOT_FOUND: Code =
@@ -77,16 +78,18 @@ pub async fn list(ctx: &Context) -> Result<Vec<Role>> {
     Ok(store::list(&ctx.db).await?)
 }
 
-/// Changes what a role may do and where it stands, for everybody who has it, at once.
+/// Changes what a role may do and where it stands, for everybody who has it, at once, if it is still the one of
+/// `version` (where one is named).
 ///
 /// # Errors
 /// `auth.forbidden`, `auth.step_up_required`, `role.not_found`, `role.beyond_rank` (the role stands beside
-/// or above the caller, or would), `role.not_held`.
+/// or above the caller, or would), `role.not_held`, `user.changed`.
 pub async fn change(
     ctx: &Context,
     client: &Client,
     person: &Person,
     name: &str,
+    version: Option<DateTime<Utc>>,
     rights: Rights,
 ) -> Result<Role> {
     person.may(Permission::RolesWrite)?;
@@ -94,6 +97,9 @@ pub async fn change(
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
     let old = find(store::lock(&mut tx, name).await?)?;
+    if version.is_some_and(|version| version != old.updated_at) {
+        return Err(user::CHANGED.refuse("Somebody has changed the role meanwhile.").into());
+    }
     let mut permissions: Vec<String> = rights.permissions.iter().map(Permission::to_string).collect();
     permissions.sort_unstable();
     permissions.dedup();

@@ -1,6 +1,5 @@
 //! The SQL of roles: one statement a function, rows out, no decisions.
 
-use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -49,7 +48,7 @@ pub async fn set(tx: &mut PgConnection, role: &Role) -> Sql<()> {
 pub async fn lock_assignment(tx: &mut PgConnection, user_id: Uuid) -> Sql<Option<Assignment>> {
     sqlx::query_as!(
         Assignment,
-        "SELECT u.user_id, u.role, r.rank, u.is_superuser FROM users u JOIN roles r ON r.role = u.role
+        "SELECT u.user_id, u.role, r.rank, u.is_superuser, u.updated_at FROM users u JOIN roles r ON r.role = u.role
          WHERE u.user_id = $1 AND u.status <> 'deleted' FOR NO KEY UPDATE OF u",
         user_id,
     )
@@ -58,13 +57,13 @@ pub async fn lock_assignment(tx: &mut PgConnection, user_id: Uuid) -> Sql<Option
 }
 
 /// Writes somebody's place.
-pub async fn set_assignment(tx: &mut PgConnection, new: &Assignment, now: DateTime<Utc>) -> Sql<()> {
+pub async fn set_assignment(tx: &mut PgConnection, new: &Assignment) -> Sql<()> {
     sqlx::query!(
         "UPDATE users SET role = $2, is_superuser = $3, updated_at = $4 WHERE user_id = $1",
         new.user_id,
         new.role,
         new.is_superuser,
-        now,
+        new.updated_at,
     )
     .execute(tx)
     .await?;

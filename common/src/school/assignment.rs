@@ -1,7 +1,7 @@
 //! Assignments: who teaches or looks after a department, a programme or a class group, from when until when. Those
 //! that ended stay as history.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -50,6 +50,8 @@ pub const ENDED: Code = Code {
 
 /// Whoever may be assigned.
 const ROLES: [&str; 3] = ["trainer", "hod", "dp_academics"];
+/// Clocks of other processes may be a little ahead.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
 /// What the cursors are of.
 const LIST: &str = "assignments";
 
@@ -153,7 +155,7 @@ pub async fn list(
     let (keys, list) = (&ctx.config.keys, format!("{LIST}:{user_id}"));
     let before = match cursor {
         Some(text) => cursor::read(keys, &list, reader.actor(), text)?,
-        None => Place { at: ctx.now(), id: Uuid::max() },
+        None => Place { at: ctx.now() + AHEAD, id: Uuid::max() },
     };
     let limit = usize::from(limit);
     // one more tells whether there is a next page
@@ -281,8 +283,6 @@ fn said(assignment: &Assignment) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     #[test]

@@ -63,6 +63,10 @@ impl ClassGroup {
             _ => Ok(()),
         }
     }
+
+    fn takes_fewer_than(&self, old: &Self) -> bool {
+        self.capacity.is_some_and(|most| old.capacity.is_none_or(|before| most < before))
+    }
 }
 
 impl Unit for ClassGroup {
@@ -117,7 +121,10 @@ impl Unit for ClassGroup {
         if !Programme::keep(tx, self.programme_id).await? {
             return Ok(vec![unknown("/programme_id")]);
         }
-        if let Some(old) = old {
+        // of trainees who came back there may be more than it takes: that hinders no other change
+        if let Some(old) = old
+            && self.takes_fewer_than(old)
+        {
             self.must_take(store::count_trainees(tx, old.class_group_id, Uuid::nil()).await?)?;
         }
         Ok(Vec::new())

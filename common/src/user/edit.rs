@@ -73,7 +73,7 @@ impl std::fmt::Debug for Edits {
 /// Changes a record, if it is still the one of `version` (where one is named).
 ///
 /// # Errors
-/// `user.not_found`, `user.changed`, `user.username_taken`, `user.identifier_taken`,
+/// `user.not_found`, `user.deleted`, `user.changed`, `user.username_taken`, `user.identifier_taken`,
 /// `user.identifier_needed`, `auth.forbidden`, `verification.*`; `auth.step_up_required` for identifiers.
 pub async fn edit(
     ctx: &Context,
@@ -84,7 +84,9 @@ pub async fn edit(
     edits: Edits,
 ) -> Result<Record> {
     let own = person.user_id() == user_id;
-    if !own && !person.has(Permission::UsersWrite) {
+    // the answer is the record
+    let may = [Permission::UsersRead, Permission::UsersWrite].iter().all(|right| person.has(*right));
+    if !own && !may {
         return Err(NOT_FOUND.refuse("There is no such user.").into());
     }
     let now = ctx.now();
@@ -94,6 +96,7 @@ pub async fn edit(
     if !own && !person.reaches(old.rank, old.is_superuser) {
         return Err(FORBIDDEN.refuse("This person stands above you.").into());
     }
+    status::not_deleted(&old)?;
     if version.is_some_and(|version| version != old.updated_at) {
         return Err(CHANGED.refuse("Somebody has changed the record meanwhile.").into());
     }

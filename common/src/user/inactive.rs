@@ -143,5 +143,6 @@ async fn tell(
     status: Status,
 ) -> Result<()> {
     let facts = Facts { status: Some(status.name().to_owned()), ..Facts::at(ctx.now()) };
-    notify::tell(tx, ctx, client, &Told { user_id, message: Message::AccountStatusChanged, facts }).await
+    notify::tell(tx, ctx, client, &Told { user_id, message: Message::AccountStatusChanged, facts }).await?;
+    Ok(())
 }

@@ -136,6 +136,13 @@ pub const NOT_DELETED: Code = Code {
     title: "The account is not deleted",
     advice: "Set its status instead.",
 };
+/// No message reaches them.
+pub const UNREACHABLE: Code = Code {
+    code: "user.unreachable",
+    status: 409,
+    title: "No message reaches this person",
+    advice: "They have neither a proved address nor a device that is signed in, or have switched such messages off.",
+};
 /// Lists are narrowed rather than paged through.
 pub const TOO_DEEP: Code = Code {
     code: "user.page_too_deep",
@@ -152,6 +159,7 @@ pub const CODES: &[Code] = &[
     LAST_SUPERUSER,
     IS_DELETED,
     NOT_DELETED,
+    UNREACHABLE,
     IDENTIFIER_TAKEN,
     USERNAME_TAKEN,
     REFERRAL_UNKNOWN,

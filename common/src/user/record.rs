@@ -74,6 +74,10 @@ pub struct Record {
     pub deleted_at: Option<DateTime<Utc>>,
     /// When it will be erased.
     pub erase_at: Option<DateTime<Utc>>,
+    /// What it was when it was deleted.
+    pub(super) status_before: Option<Status>,
+    /// Why it was that.
+    pub(super) reason_before: Option<String>,
     /// When they joined.
     pub created_at: DateTime<Utc>,
     /// When the record last changed: its version.

@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::audit::{Changed, line, note_change};
 use super::reach;
 use super::record::Record;
-use super::{IDENTIFIER_TAKEN, IS_DELETED, NOT_DELETED, NOT_FOUND, SELF, Status, USERNAME_TAKEN, store};
+use super::{
+    IDENTIFIER_TAKEN, IS_DELETED, NOT_DELETED, NOT_FOUND, SELF, Status, UNREACHABLE, USERNAME_TAKEN, store,
+};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -21,7 +23,8 @@ use crate::session::{self, End, FORBIDDEN, Person};
 /// Sets the status of somebody else's account.
 ///
 /// # Errors
-/// `auth.forbidden`, `user.not_found`, `user.self`, `user.deleted`, `user.last_superuser`.
+/// `auth.forbidden` (it takes the right to see people too, whose record is the answer), `user.not_found`,
+/// `user.self`, `user.deleted`, `user.last_superuser`.
 pub async fn set_status(
     ctx: &Context,
     client: &Client,
@@ -30,6 +33,7 @@ pub async fn set_status(
     status: Status,
     reason: &str,
 ) -> Result<Record> {
+    person.may(Permission::UsersRead)?;
     let mut tx = ctx.db.begin().await?;
     set_status_in(&mut tx, ctx, client, person, user_id, status, reason).await?;
     finish(tx, ctx, user_id).await
@@ -55,7 +59,7 @@ pub(crate) async fn set_status_in(
         keep_a_superuser(tx, &old).await?;
     }
     let now = ctx.now();
-    store::set_status(tx, user_id, status, Some(reason), None, now).await.map_err(taken)?;
+    store::set_status(tx, user_id, status, reason, now).await?;
     note(tx, ctx, client, person, &old, "user.status_changed", (status, reason)).await?;
     if status != Status::Active {
         session::end_all(tx, user_id, None, End::Status, now).await?;
@@ -129,16 +133,17 @@ async fn remove(
     // told while the addresses are still the account's
     let facts = Facts { date: Some(erase_at.date_naive()), ..facts(client, person, old.user_id, now) };
     tell(tx, ctx, client, old.user_id, Message::AccountDeletionScheduled, facts).await?;
-    store::set_status(tx, old.user_id, Status::Deleted, None, Some(erase_at), now).await?;
+    let kept = Some(reason).filter(|reason| !reason.is_empty());
+    store::set_deleted(tx, old.user_id, kept, erase_at, now).await?;
     note(tx, ctx, client, person, old, "user.deleted", (Status::Deleted, reason)).await?;
     session::end_all(tx, old.user_id, None, End::Status, now).await?;
     Ok(erase_at)
 }
 
-/// Takes a deletion back, within its grace time.
+/// Takes a deletion back, within its grace time: the account is what it was before, banned if it was banned.
 ///
 /// # Errors
-/// `auth.forbidden`, `user.not_found`, `user.not_deleted`; `user.identifier_taken` or
+/// `auth.forbidden` (as for [`set_status`]), `user.not_found`, `user.not_deleted`; `user.identifier_taken` or
 /// `user.username_taken` if somebody else has it meanwhile.
 pub async fn restore(
     ctx: &Context,
@@ -147,6 +152,7 @@ pub async fn restore(
     user_id: Uuid,
     reason: &str,
 ) -> Result<Record> {
+    person.may(Permission::UsersRead)?;
     let mut tx = ctx.db.begin().await?;
     restore_in(&mut tx, ctx, client, person, user_id, reason).await?;
     finish(tx, ctx, user_id).await
@@ -169,15 +175,22 @@ pub(crate) async fn restore_in(
     if old.status != Status::Deleted {
         return Err(NOT_DELETED.refuse("Only a deleted account can be restored.").into());
     }
-    store::set_status(tx, user_id, Status::Active, Some(reason), None, ctx.now()).await.map_err(taken)?;
-    note(tx, ctx, client, person, &old, "user.restored", (Status::Active, reason)).await?;
-    tell(tx, ctx, client, user_id, Message::AccountRestored, Facts::at(ctx.now())).await
+    let (status, kept) = match old.status_before {
+        // why somebody may not sign in outlives the deletion
+        Some(status) if status != Status::Active => (status, old.reason_before.as_deref()),
+        _ => (Status::Active, Some(reason)),
+    };
+    store::set_restored(tx, user_id, status, kept, ctx.now()).await.map_err(taken)?;
+    note(tx, ctx, client, person, &old, "user.restored", (status, reason)).await?;
+    let facts = Facts { status: Some(status.name().to_owned()), ..Facts::at(ctx.now()) };
+    tell(tx, ctx, client, user_id, Message::AccountRestored, facts).await?;
+    Ok(())
 }
 
 /// Writes to somebody else, as staff, with the caller's transaction. The line in the audit log holds no text.
 ///
 /// # Errors
-/// `auth.forbidden`, `user.not_found`, `user.self`, `user.deleted`.
+/// `auth.forbidden`, `user.not_found`, `user.self`, `user.deleted`, `user.unreachable`.
 pub(crate) async fn write_to_in(
     tx: &mut PgConnection,
     ctx: &Context,
@@ -190,9 +203,13 @@ pub(crate) async fn write_to_in(
     person.may(Permission::UsersMessage)?;
     let old = reached(tx, person, user_id).await?;
     not_deleted(&old)?;
+    if tell(tx, ctx, client, user_id, Message::StaffMessage, facts).await? == 0 {
+        return Err(UNREACHABLE
+            .refuse("They have proved no address and want no push message, or none of these.")
+            .into());
+    }
     let line = line(client, person, user_id, "user.written_to", json!({ "reason": reason }), ctx.now());
-    crate::audit::note(tx, line).await?;
-    tell(tx, ctx, client, user_id, Message::StaffMessage, facts).await
+    Ok(crate::audit::note(tx, line).await?)
 }
 
 /// Ends the sessions of somebody the caller may act on.
@@ -306,7 +323,7 @@ async fn tell(
     user_id: Uuid,
     message: Message,
     facts: Facts,
-) -> Result<()> {
+) -> Result<usize> {
     notify::tell(tx, ctx, client, &Told { user_id, message, facts }).await
 }
 

@@ -374,6 +374,7 @@ async fn who_has_only_the_right_to_read_changes_nothing() {
         "queues/low/pause".to_owned(),
         "queues/low/resume".to_owned(),
         "schedules/retain_jobs/run".to_owned(),
+        "schedules/retain_jobs/enable".to_owned(),
         "schedules/retain_jobs/disable".to_owned(),
         format!("deliveries/{id}/resend"),
     ] {

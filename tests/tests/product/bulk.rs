@@ -14,6 +14,30 @@ use super::support::{Engine, Product};
 
 const PATH: &str = "/api/admin/users/bulk";
 
+const ACTIONS: [&str; 9] = [
+    "activate",
+    "deactivate",
+    "suspend",
+    "ban",
+    "delete",
+    "restore",
+    "assign_role",
+    "send_message",
+    "export",
+];
+
+/// What an action needs beside people.
+fn wish(action: &str) -> Value {
+    let mut body = json!({ "action": action, "reason": "x" });
+    match action {
+        "assign_role" => body["role"] = json!("member"),
+        "export" => body["format"] = json!("csv"),
+        "send_message" => body["message"] = json!({ "subject": "a", "text": "b" }),
+        _ => {}
+    }
+    body
+}
+
 fn id(tokens: &Value) -> Uuid {
     tokens["user_id"].as_str().unwrap().parse().unwrap()
 }
@@ -115,7 +139,8 @@ async fn a_filter_takes_all_who_fit_and_leaves_oneself_and_those_above_alone() {
         ("inactive".into(), "active".into())
     );
     // everybody: oneself is skipped, a superuser out of reach
-    let shown = done(&product, json!({ "action": "ban", "filter": {}, "reason": "A test" }), &boss).await;
+    let everybody = json!({ "action": "ban", "filter": { "status": "all" }, "reason": "A test" });
+    let shown = done(&product, everybody, &boss).await;
     assert_eq!((counts(&shown), &shown["state"]), ([4, 2, 1, 1], &json!("finished")), "{shown}");
     let mut codes: Vec<&str> =
         shown["failures"].as_array().unwrap().iter().map(|it| it["code"].as_str().unwrap()).collect();
@@ -145,7 +170,108 @@ async fn on_nobody_is_refused() {
         let (code, refused) = order(&product, body, &boss).await;
         assert_eq!((code, &refused["code"]), (422, &json!("bulk.nobody")), "{who}: {refused}");
     }
+    for action in ACTIONS {
+        for who in [
+            json!({ "ids": [] }),
+            json!({ "ids": [Uuid::from_u128(7), id(&boss)] }),
+            json!({ "filter": { "role": "trainee" } }),
+        ] {
+            let mut body = wish(action);
+            body.as_object_mut().unwrap().extend(who.as_object().unwrap().clone());
+            let (code, refused) = order(&product, body, &boss).await;
+            assert_eq!((code, &refused["code"]), (422, &json!("bulk.nobody")), "{action} {who}: {refused}");
+        }
+    }
     assert_eq!(product.world.count("SELECT count(*) FROM bulk_actions").await, 0);
+}
+
+#[tokio::test]
+async fn a_filter_means_whom_it_means_in_the_list() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let (ada, bob) = (somebody(&product, "ada", "trainee").await, somebody(&product, "bob", "trainee").await);
+    product.world.execute("UPDATE users SET status = 'banned' WHERE username = 'bob'").await;
+    let body = |action: &str, filter: Value| json!({ "action": action, "filter": filter, "reason": "x" });
+    let trainees = json!({ "role": "trainee" });
+    let shown = done(&product, body("activate", trainees.clone()), &boss).await;
+    assert_eq!((counts(&shown), status(&product, &bob).await), ([1, 1, 0, 0], "banned".to_owned()));
+    product.world.execute("UPDATE users SET status = 'banned' WHERE username = 'ada'").await;
+    let (code, refused) = order(&product, body("activate", trainees.clone()), &boss).await;
+    assert_eq!((code, &refused["code"]), (422, &json!("bulk.nobody")), "nobody is let in again unasked");
+    let (_, listed) = product.get("/api/admin/users?role=trainee", &boss).await;
+    assert_eq!(listed["total"], 0);
+    let banned = json!({ "role": "trainee", "status": "banned" });
+    assert_eq!(counts(&done(&product, body("activate", banned), &boss).await), [2, 2, 0, 0]);
+    // a deletion is taken back of who was deleted, and of nobody else
+    assert_eq!(order(&product, body("restore", trainees.clone()), &boss).await.1["code"], "bulk.nobody");
+    let (code, _) = product.delete(&format!("/api/users/{}", id(&ada)), &boss).await;
+    assert_eq!(code, 204);
+    let all = json!({ "role": "trainee", "status": "all" });
+    let shown = done(&product, body("suspend", all.clone()), &boss).await;
+    assert_eq!((counts(&shown), &shown["failures"][0]["code"]), ([2, 1, 1, 0], &json!("user.deleted")));
+    for filter in [all, json!({ "role": "trainee", "status": "suspended" })] {
+        let (code, refused) = order(&product, body("restore", filter), &boss).await;
+        let fault = &refused["errors"][0];
+        assert_eq!((code, &fault["pointer"]), (422, &json!("/filter/status")), "{refused}");
+        assert_eq!(fault["code"], "bulk.action");
+    }
+    assert_eq!(counts(&done(&product, body("restore", trainees), &boss).await), [1, 1, 0, 0]);
+    assert_eq!(
+        (status(&product, &ada).await, status(&product, &bob).await),
+        ("active".into(), "suspended".into())
+    );
+    let said = "SELECT count(*) FROM audit WHERE action = 'bulk.ordered'
+                AND details->'who'->'filter'->>'status' IN ('active', 'banned', 'all', 'deleted')";
+    assert_eq!(product.world.count(said).await, 4, "the line says of which status");
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn nobody_above_ones_rank_is_touched_by_any_action() {
+    let product = Product::new().await;
+    let head = somebody(&product, "head", "hod").await;
+    let chief = somebody(&product, "chief", "admin").await;
+    product
+        .world
+        .execute(
+            "UPDATE roles SET permissions = (SELECT permissions FROM roles WHERE role = 'admin') WHERE role = 'hod'",
+        )
+        .await;
+    for action in ACTIONS.into_iter().filter(|action| *action != "export") {
+        let mut body = wish(action);
+        body["ids"] = json!([id(&chief)]);
+        let shown = done(&product, body, &head).await;
+        let code = if action == "assign_role" { "role.beyond_rank" } else { "auth.forbidden" };
+        assert_eq!(
+            (counts(&shown), &shown["failures"][0]["code"]),
+            ([1, 0, 1, 0], &json!(code)),
+            "{action}: {shown}"
+        );
+    }
+    let kept = "SELECT count(*) FROM users WHERE username = 'chief' AND status = 'active' AND role = 'admin'";
+    assert_eq!(product.world.count(kept).await, 1);
+    assert_eq!(product.world.count("SELECT count(*) FROM audit WHERE action = 'user.written_to'").await, 0);
+}
+
+#[tokio::test]
+async fn what_takes_people_or_data_away_wants_a_fresh_proof() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let ada = somebody(&product, "ada", "member").await;
+    product.advance(Duration::from_secs(601));
+    let stale = product.refreshed(&boss).await;
+    let fresh = product.login("boss@example.org").await;
+    for action in ACTIONS {
+        let mut body = wish(action);
+        body["ids"] = json!([id(&ada)]);
+        let (code, answer) = order(&product, body.clone(), &stale).await;
+        if matches!(action, "delete" | "assign_role" | "export") {
+            assert_eq!((code, &answer["code"]), (403, &json!("auth.step_up_required")), "{action}");
+            assert_eq!(order(&product, body, &fresh).await.0, 202, "{action}");
+        } else {
+            assert_eq!(code, 202, "{action}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -216,24 +342,9 @@ async fn each_action_takes_its_own_right() {
     let hod = somebody(&product, "hod", "hod").await;
     let ada = somebody(&product, "ada", "member").await;
     let boss = somebody(&product, "boss", "admin").await;
-    for action in [
-        "activate",
-        "deactivate",
-        "suspend",
-        "ban",
-        "delete",
-        "restore",
-        "assign_role",
-        "send_message",
-        "export",
-    ] {
-        let mut body = json!({ "action": action, "ids": [id(&ada)], "reason": "x" });
-        match action {
-            "assign_role" => body["role"] = json!("member"),
-            "export" => body["format"] = json!("csv"),
-            "send_message" => body["message"] = json!({ "subject": "a", "text": "b" }),
-            _ => {}
-        }
+    for action in ACTIONS {
+        let mut body = wish(action);
+        body["ids"] = json!([id(&ada)]);
         let (code, refused) = order(&product, body, &hod).await;
         assert_eq!((code, &refused["code"]), (403, &json!("auth.forbidden")), "{action}");
     }
@@ -316,6 +427,107 @@ async fn a_message_of_the_staff_reaches_everybody_and_no_log() {
     assert!(texts.iter().all(|text| text.contains("They begin on Monday.\nBring a pen.")), "{texts:?}");
     let said = "SELECT count(*) FROM audit WHERE details::text LIKE '%Monday%'";
     assert_eq!(product.world.count(said).await, 0);
+}
+
+#[tokio::test]
+async fn whom_no_message_reaches_is_a_failure_of_one() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let ids = [
+        id(&somebody(&product, "ada", "trainee").await),
+        id(&somebody(&product, "bob", "trainee").await),
+        id(&somebody(&product, "cyd", "trainee").await),
+    ];
+    product.world.execute("UPDATE users SET email_verified_at = NULL WHERE username = 'bob'").await;
+    product
+        .world
+        .execute(
+            r#"UPDATE profiles SET notification_preferences = '{"staff_message": {"email": false}}'
+               WHERE user_id = (SELECT user_id FROM users WHERE username = 'cyd')"#,
+        )
+        .await;
+    let mut body = wish("send_message");
+    body["ids"] = json!(ids);
+    let shown = done(&product, body, &boss).await;
+    assert_eq!(counts(&shown), [3, 1, 2, 0], "{shown}");
+    let failures = shown["failures"].as_array().unwrap();
+    assert!(failures.iter().all(|it| it["code"] == "user.unreachable"), "{shown}");
+    let lines: Vec<String> =
+        sqlx::query_scalar("SELECT entity_id FROM audit WHERE action = 'user.written_to'")
+            .fetch_all(&product.world.db)
+            .await
+            .unwrap();
+    assert_eq!(lines, [ids[0].to_string()], "of whom nothing was sent to there is no line");
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn an_action_outlives_an_outage_of_some_hours() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let ada = somebody(&product, "ada", "member").await;
+    product
+        .world
+        .execute(
+            "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is gone'; END $$;
+             CREATE CONSTRAINT TRIGGER stop AFTER UPDATE ON bulk_items DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION stop();",
+        )
+        .await;
+    let body = json!({ "action": "suspend", "ids": [id(&ada)], "reason": "x" });
+    let (_, ordered) = order(&product, body, &boss).await;
+    for _ in 0..30 {
+        product.drain().await;
+        product.advance(Duration::from_secs(800));
+    }
+    let tried = "SELECT attempt::bigint FROM jobs WHERE kind = 'bulk.run_action' AND state = 'retryable'";
+    assert_eq!(product.world.count(tried).await, 30);
+    let boss = product.refreshed(&boss).await;
+    assert_eq!(progress(&product, &ordered, &boss).await["state"], "running");
+    product.world.execute("DROP TRIGGER stop ON bulk_items").await;
+    product.drain().await;
+    let shown = progress(&product, &ordered, &boss).await;
+    assert_eq!((counts(&shown), &shown["state"]), ([1, 1, 0, 0], &json!("finished")), "{shown}");
+    assert_eq!(status(&product, &ada).await, "suspended");
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn an_action_whose_job_was_ended_says_so() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let ada = somebody(&product, "ada", "member").await;
+    let body = json!({ "action": "suspend", "ids": [id(&ada)], "reason": "x" });
+    let job = async |ordered: &Value| -> Uuid {
+        sqlx::query_scalar("SELECT job_id FROM bulk_actions WHERE bulk_action_id = $1::uuid")
+            .bind(ordered["id"].as_str().unwrap())
+            .fetch_one(&product.world.db)
+            .await
+            .unwrap()
+    };
+    let desk = async |job_id: Uuid, verb: &str| {
+        product.call(Method::POST, &format!("/api/admin/jobs/{job_id}/{verb}"), &Value::Null, &boss).await
+    };
+    let (_, first) = order(&product, body.clone(), &boss).await;
+    assert_eq!(desk(job(&first).await, "cancel").await.0, 200);
+    product.drain().await;
+    let shown = progress(&product, &first, &boss).await;
+    assert_eq!((counts(&shown), &shown["state"]), ([1, 0, 0, 0], &json!("cancelled")), "{shown}");
+    product.world.execute("DELETE FROM finished_jobs").await;
+    assert_eq!(progress(&product, &first, &boss).await["state"], "cancelled", "its job is no longer kept");
+    let (_, second) = order(&product, body, &boss).await;
+    let dead = "UPDATE jobs SET state = 'discarded', ready = false, pushed = false, run_at = 'infinity',
+                    discarded_at = now() WHERE kind = 'bulk.run_action'";
+    assert_eq!(product.world.execute(dead).await, 1);
+    assert_eq!(progress(&product, &second, &boss).await["state"], "discarded");
+    assert_eq!(status(&product, &ada).await, "active");
+    // an operator has it tried again
+    assert_eq!(desk(job(&second).await, "retry").await.0, 200);
+    assert_eq!(progress(&product, &second, &boss).await["state"], "running");
+    product.drain().await;
+    assert_eq!(progress(&product, &second, &boss).await["state"], "finished");
+    assert_eq!(status(&product, &ada).await, "suspended");
+    product.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -540,6 +752,35 @@ async fn people_are_exported_to_a_file_that_runs_nowhere_and_goes_after_seven_da
     assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 0);
     assert_eq!(progress(&product, &ordered, &boss).await["download_url"], Value::Null);
     product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn an_export_by_ids_is_in_the_own_view_of_each_and_one_by_filter_is_one_line() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let (ada, bob) = (somebody(&product, "ada", "trainee").await, somebody(&product, "bob", "trainee").await);
+    let ids = [id(&ada), id(&bob), id(&boss), Uuid::from_u128(7)];
+    let body = json!({ "action": "export", "format": "csv", "ids": ids, "reason": "For the council" });
+    let shown = done(&product, body, &boss).await;
+    assert_eq!(counts(&shown), [4, 2, 1, 1], "{shown}");
+    let seen = async |tokens: &Value| -> Vec<Value> {
+        let (status, page) = product.get("/api/users/audit?limit=200", tokens).await;
+        assert_eq!(status, 200, "{page}");
+        let lines = page["items"].as_array().unwrap().iter();
+        lines.filter(|line| line["action"] == "user.exported").cloned().collect()
+    };
+    for tokens in [&ada, &bob] {
+        let lines = seen(tokens).await;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!((&lines[0]["by"], &lines[0]["entity_id"]), (&json!("staff"), &json!(id(tokens))));
+    }
+    let lines = seen(&boss).await;
+    assert_eq!(lines.len(), 2, "what they did: {lines:?}");
+    assert!(lines.iter().all(|line| line["details"]["reason"] == "For the council"), "{lines:?}");
+    let body =
+        json!({ "action": "export", "format": "csv", "filter": { "role": "trainee" }, "reason": "All" });
+    assert_eq!(counts(&done(&product, body, &boss).await), [2, 2, 0, 0]);
+    assert_eq!(seen(&ada).await.len(), 1, "the line of the order has the filter");
 }
 
 #[tokio::test]

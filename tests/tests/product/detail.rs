@@ -42,8 +42,32 @@ async fn staff_see_profile_document_points_and_money_and_the_person_their_record
     );
     let (_, partly) = product.get(&path, &head).await;
     assert_eq!((&partly["kyc"], &partly["wallet_balance"]), (&Value::Null, &json!("12.50")), "{partly}");
+    assert_eq!(seen.get("social_profile_data"), Some(&Value::Null), "nobody signs in by another service yet");
     let (_, own) = product.get(&path, &ada).await;
     for group in ["profile", "kyc", "points", "wallet_balance"] {
         assert_eq!(own[group], Value::Null, "{own}");
     }
+}
+
+#[tokio::test]
+async fn documents_and_factors_of_people_above_are_not_shown() {
+    let product = Product::new().await;
+    let (ada, chief) =
+        (somebody(&product, "ada", "member").await, somebody(&product, "chief", "admin").await);
+    let head = somebody(&product, "head", "hod").await;
+    product
+        .world
+        .execute("UPDATE roles SET permissions = '{users.read,kyc.read,factors.reset}' WHERE role = 'hod'")
+        .await;
+    for (number, tokens) in [("AK0123456", &ada), ("AK0123457", &chief)] {
+        hand_in(&product, &passport(&product, number, tokens).await, tokens).await;
+    }
+    let path = |tokens: &Value| format!("/api/users/{}", tokens["user_id"].as_str().unwrap());
+    let (_, below) = product.get(&path(&ada), &head).await;
+    assert_eq!((&below["kyc"]["status"], &below["factors"]), (&json!("pending"), &json!([])), "{below}");
+    let (status, above) = product.get(&path(&chief), &head).await;
+    assert_eq!((status, &above["username"]), (200, &json!("chief")));
+    assert_eq!((&above["kyc"], &above["factors"]), (&Value::Null, &Value::Null), "{above}");
+    product.world.execute("UPDATE users SET is_superuser = true WHERE username = 'ada'").await;
+    assert_eq!(product.get(&path(&ada), &head).await.1["kyc"], Value::Null, "nor those of superusers");
 }

@@ -225,3 +225,44 @@ async fn odd_paths_and_queries_name_nothing() {
         read(product.send(Method::POST, path, &json!({ "status": "sent" }), &[]).await).await;
     assert_eq!((status, &body["code"]), (422, &"request.invalid".into()));
 }
+
+#[tokio::test]
+async fn a_zero_byte_in_a_path_or_a_query_is_refused_everywhere() {
+    let product = Product::new().await;
+    let tokens = product.register("ada@example.org", "ada").await;
+    product.world.execute("UPDATE users SET is_superuser = true").await;
+    let bearer = format!("Bearer {}", tokens["access_token"].as_str().expect("token"));
+    let document = keryu_api::document::build().expect("document");
+    let mut walked = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("item") {
+            let all = operation["parameters"].as_array().into_iter().flatten();
+            let all: Vec<(&str, &str)> =
+                all.filter_map(|one| Some((one["in"].as_str()?, one["name"].as_str()?))).collect();
+            for (at, name) in all.iter().filter(|(at, _)| matches!(*at, "path" | "query")) {
+                for text in ["%00", "a%00b"] {
+                    let mut url = path.clone();
+                    for (_, other) in all.iter().filter(|(at, _)| *at == "path") {
+                        let filled = match *other {
+                            other if other == *name => text,
+                            "role" => "member",
+                            "side" => "front",
+                            _ => "019aa9f3-17cf-7b0a-9e1c-2d3e4f506172",
+                        };
+                        url = url.replace(&format!("{{{other}}}"), filled);
+                    }
+                    if *at == "query" {
+                        url = format!("{url}?{name}={text}");
+                    }
+                    let body = &operation["requestBody"]["content"]["application/json"]["example"];
+                    let method = method.to_uppercase().parse().expect("method");
+                    let (status, told) =
+                        read(product.send(method, &url, body, &[("authorization", &bearer)]).await).await;
+                    assert!((400..500).contains(&status), "{url}: {status} {told}");
+                    walked += 1;
+                }
+            }
+        }
+    }
+    assert!(walked >= 200, "{walked} were walked");
+}

@@ -334,6 +334,20 @@ async fn an_assignment_is_made_ended_and_kept_as_history() {
 }
 
 #[tokio::test]
+async fn what_another_process_wrote_down_is_in_the_list_though_its_clock_is_ahead() {
+    let school = School::new().await;
+    let (department, ..) = school.order("Computing", None).await;
+    let tom = school.somebody("tom", "trainer").await;
+    let path = school.of(&tom, "assignments");
+    let body = json!({ "department_id": id(&department), "title": "Tutor", "from": school.day(0) });
+    assert_eq!(school.post(&path, &body).await.0, 201);
+    let ahead = "UPDATE assignments SET created_at = created_at + interval '30 seconds'";
+    assert_eq!(school.product.world.execute(ahead).await, 1);
+    let (status, page) = school.product.get(&path, &tom).await;
+    assert_eq!((status, page["items"].as_array().unwrap().len()), (200, 1), "{page}");
+}
+
+#[tokio::test]
 async fn the_same_assignment_is_had_once_on_a_day_also_in_parallel() {
     let school = School::new().await;
     let (department, programme, group) = school.order("Computing", None).await;

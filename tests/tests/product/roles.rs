@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::Product;
-use crate::support::product::read;
+use crate::support::product::{field, read};
 
 /// Registers somebody and gives them a role by hand: the tokens.
 async fn somebody(product: &Product, name: &str, role: &str) -> Value {
@@ -140,6 +140,43 @@ async fn rights_are_rows_and_seen_at_once() {
     let lines = "SELECT count(*) FROM audit WHERE action = 'role.changed' AND entity_id = 'hod'
                  AND old_values->'permissions' <> new_values->'permissions'";
     assert_eq!(product.world.count(lines).await, 2);
+}
+
+#[tokio::test]
+async fn a_change_is_for_the_version_it_names() {
+    let product = Product::new().await;
+    let root = superuser(&product, "root.one").await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let bearer = format!("Bearer {}", root["access_token"].as_str().unwrap());
+    let put = async |path: &str, body: Value, version: &str| {
+        product.advance(Duration::from_secs(1));
+        let fields = [("authorization", bearer.as_str()), ("if-match", version)];
+        let answer = product.send(Method::PUT, path, &body, &fields).await;
+        let tag = field(&answer, "etag");
+        (code(read(answer).await), tag)
+    };
+    let (one, role) = (format!("/api/users/{}", ada["user_id"].as_str().unwrap()), "/api/admin/roles/hod");
+    let none = json!({ "permissions": [] });
+    let (done, first) = put(role, none.clone(), "*").await;
+    assert_eq!(done, refused(200, ""));
+    let (done, second) = put(role, json!({ "permissions": ["users.read"] }), &first).await;
+    assert!(done.0 == 200 && second != first && second.starts_with('"'), "{done:?} {second}");
+    for stale in [first.as_str(), "\"1\"", "nonsense"] {
+        assert_eq!(put(role, none.clone(), stale).await.0, refused(412, "user.changed"), "{stale}");
+    }
+    let kept = "SELECT count(*) FROM roles WHERE role = 'hod' AND permissions = '{users.read}'";
+    assert_eq!(product.world.count(kept).await, 1);
+    assert_eq!(put(role, none, &second).await.0, refused(200, ""));
+    // somebody's role is of the version of their record
+    let seen = product.send(Method::GET, &one, &Value::Null, &[("authorization", &bearer)]).await;
+    let (first, path) = (field(&seen, "etag"), format!("{one}/role"));
+    let (done, second) = put(&path, json!({ "role": "trainer" }), &first).await;
+    assert!(done.0 == 200 && second != first, "{done:?} {second}");
+    assert_eq!(put(&path, json!({ "role": "hod" }), &first).await.0, refused(412, "user.changed"));
+    let (done, same) = put(&path, json!({ "role": "trainer" }), &second).await;
+    assert_eq!((done, &same), (refused(200, ""), &second), "no change is no other version");
+    let seen = product.send(Method::GET, &one, &Value::Null, &[("authorization", &bearer)]).await;
+    assert_eq!(field(&seen, "etag"), second);
 }
 
 #[tokio::test]

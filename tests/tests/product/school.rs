@@ -214,6 +214,41 @@ async fn a_class_group_has_no_more_trainees_than_places() {
 }
 
 #[tokio::test]
+async fn a_class_group_that_holds_too_many_is_not_locked() {
+    let school = School::new().await;
+    let (_, programme, group) = school.order("Computing", Some(2)).await;
+    let mut paths = Vec::new();
+    for n in 0..4 {
+        let tokens = school.somebody(&format!("trainee.{n}"), "trainee").await;
+        paths.push(school.of(&tokens, "trainee-profile"));
+    }
+    let put = async |n: usize, status: &str| {
+        let body = json!({ "admission_number": format!("A/{n}"), "status": status, "programme_id": id(&programme),
+                           "class_group_id": id(&group) });
+        school.put(&paths[n], &body).await.0
+    };
+    assert_eq!((put(0, "active").await, put(1, "active").await), (200, 200));
+    let world = &school.product.world;
+    world.execute("UPDATE users SET status = 'deleted' WHERE username = 'trainee.0'").await;
+    assert_eq!(put(2, "active").await, 200);
+    // who was deleted comes back, and there are three of two
+    world.execute("UPDATE users SET status = 'active' WHERE username = 'trainee.0'").await;
+    for n in 0..3 {
+        assert_eq!(put(n, "deferred").await, 200, "{n} keeps their place");
+    }
+    assert_eq!(put(3, "active").await, 409, "nobody new finds one");
+    let path = format!("/api/class-groups/{}", id(&group));
+    let asked = |name: &str, capacity: Option<i64>| json!({ "name": name, "programme_id": id(&programme), "capacity": capacity });
+    assert_eq!(school.put(&path, &asked("Computing B", Some(2))).await.0, 200, "it is renamed");
+    assert_eq!(school.put(&path, &asked("Computing B", Some(1))).await.1["code"], "class_group.full");
+    assert_eq!(school.put(&path, &asked("Computing B", None)).await.0, 200);
+    assert_eq!(school.put(&path, &asked("Computing B", Some(2))).await.1["code"], "class_group.full");
+    // who gave their place up does not come back to it where there is none
+    assert_eq!(school.put(&path, &asked("Computing B", Some(3))).await.0, 200);
+    assert_eq!((put(0, "withdrawn").await, put(3, "active").await, put(0, "active").await), (200, 200, 409));
+}
+
+#[tokio::test]
 async fn a_post_with_a_key_is_done_once() {
     let school = School::new().await;
     let bearer = format!("Bearer {}", school.dean["access_token"].as_str().unwrap());

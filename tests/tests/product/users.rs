@@ -241,6 +241,8 @@ async fn a_deleted_account_is_restored_before_anything_else() {
         (Method::POST, admin(&ada, "status"), json!({ "status": "active", "reason": "x" })),
         (Method::POST, admin(&ada, "status"), json!({ "status": "banned", "reason": "x" })),
         (Method::DELETE, path(&ada), Value::Null),
+        (Method::PATCH, path(&ada), json!({ "first_name": "Ida" })),
+        (Method::PUT, path(&ada), json!({ "username": "ida" })),
     ] {
         let (status, refused) = product.call(method, &path, &body, &staff).await;
         assert_eq!((status, &refused["code"]), (409, &json!("user.deleted")), "{path} {body}");
@@ -426,6 +428,120 @@ async fn a_deleted_account_can_be_restored_unless_somebody_has_its_identifier() 
     let staff = product.refreshed(&staff).await;
     let (status, refused) = product.call(Method::POST, &admin(&ada, "restore"), &body, &staff).await;
     assert_eq!((status, &refused["code"]), (409, &json!("user.identifier_taken")));
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_taken_back_leaves_an_account_as_it_was() {
+    let product = Product::new().await;
+    let staff = product.register("staff@example.org", "staffer").await;
+    promote(&product, &staff, "admin").await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let ban = json!({ "status": "banned", "reason": "Three reports" });
+    assert_eq!(product.call(Method::POST, &admin(&ada, "status"), &ban, &staff).await.0, 200);
+    let delete = json!({ "action": "delete", "ids": [ada["user_id"]], "reason": "Asked for by mail" });
+    assert_eq!(product.call(Method::POST, "/api/admin/users/bulk", &delete, &staff).await.0, 202);
+    product.drain().await;
+    let state = |record: &Value| ["status", "status_reason"].map(|name| record[name].clone());
+    let (_, record) = product.get(&path(&ada), &staff).await;
+    assert_eq!(state(&record), [json!("deleted"), json!("Asked for by mail")]);
+    let back = json!({ "reason": "A mistake" });
+    let (status, record) = product.call(Method::POST, &admin(&ada, "restore"), &back, &staff).await;
+    assert_eq!(status, 200, "{record}");
+    assert_eq!(state(&record), [json!("banned"), json!("Three reports")]);
+    assert_eq!((&record["deleted_at"], &record["erase_at"]), (&Value::Null, &Value::Null));
+    product.drain().await;
+    let letters = product.letters().await;
+    let letter = letters.iter().find(|letter| letter["kind"] == "account_restored").unwrap();
+    assert!(!letter["text"].as_str().unwrap().contains("you can sign in again"), "{letter}");
+    let line =
+        "SELECT count(*) FROM audit WHERE action = 'user.restored' AND details->>'reason' = 'A mistake'
+                AND old_values->>'status' = 'deleted' AND new_values->>'status' = 'banned'";
+    assert_eq!(product.world.count(line).await, 1);
+    product.advance(Duration::from_secs(61));
+    let token = product.prove("ada@example.org", "login").await;
+    let login = json!({ "identifier": "ada@example.org", "verification_token": token });
+    assert_eq!(product.post("/api/auth/login", login).await.1["code"], "account.banned");
+    // whom the schedule set aside comes back by signing in, as before
+    let bob = product.register("bob@example.org", "bob").await;
+    product
+        .world
+        .execute("UPDATE users SET status = 'inactive', lapsed_at = now() WHERE username = 'bob'")
+        .await;
+    assert_eq!(product.delete(&path(&bob), &staff).await.0, 204);
+    let (status, record) = product.call(Method::POST, &admin(&bob, "restore"), &back, &staff).await;
+    assert_eq!((status, &record["status"]), (200, &json!("inactive")), "{record}");
+    product.advance(Duration::from_secs(61));
+    product.login("bob@example.org").await;
+    // and one of an older build, of which nothing is known, is active
+    let cyd = product.register("cyd@example.org", "cyd").await;
+    assert_eq!(product.delete(&path(&cyd), &staff).await.0, 204);
+    product.world.execute("UPDATE users SET before_deletion = NULL").await;
+    let (_, record) = product.call(Method::POST, &admin(&cyd, "restore"), &back, &staff).await;
+    assert_eq!(state(&record), [json!("active"), json!("A mistake")]);
+}
+
+#[tokio::test]
+async fn who_may_not_read_records_is_given_none_for_changing_them() {
+    let product = Product::new().await;
+    let staff = product.register("staff@example.org", "staffer").await;
+    promote(&product, &staff, "hod").await;
+    let ada = product.register("ada@example.org", "ada").await;
+    product
+        .world
+        .execute("UPDATE roles SET permissions = '{users.write,users.status}' WHERE role = 'hod'")
+        .await;
+    let calls = [
+        (Method::PATCH, path(&ada), json!({}), 404, "user.not_found"),
+        (Method::PUT, path(&ada), json!({ "username": "ada" }), 404, "user.not_found"),
+        (
+            Method::POST,
+            admin(&ada, "status"),
+            json!({ "status": "active", "reason": "x" }),
+            403,
+            "auth.forbidden",
+        ),
+        (Method::POST, admin(&ada, "restore"), json!({ "reason": "x" }), 403, "auth.forbidden"),
+    ];
+    for (method, path, body, status, code) in &calls {
+        let (told, refused) = product.call(method.clone(), path, body, &staff).await;
+        assert_eq!((told, &refused["code"]), (*status, &json!(code)), "{method} {path}");
+        assert_eq!(refused["email"], Value::Null);
+    }
+    assert_eq!(product.call(Method::PATCH, &path(&staff), &json!({}), &staff).await.0, 200, "one's own");
+    product
+        .world
+        .execute("UPDATE roles SET permissions = '{users.read,users.write,users.status}' WHERE role = 'hod'")
+        .await;
+    for (method, path, body, ..) in &calls[..3] {
+        assert_eq!(product.call(method.clone(), path, body, &staff).await.0, 200, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn staff_end_all_sessions_of_somebody() {
+    let product = Product::new().await;
+    let staff = product.register("staff@example.org", "staffer").await;
+    promote(&product, &staff, "admin").await;
+    let ada = product.register("ada@example.org", "ada").await;
+    product.advance(Duration::from_secs(61));
+    let other = product.login("ada@example.org").await;
+    assert_eq!(product.get(&admin(&ada, "sessions"), &staff).await.1["items"].as_array().unwrap().len(), 2);
+    assert_eq!(product.delete(&admin(&ada, "sessions"), &staff).await, (204, json!("")));
+    for tokens in [&ada, &other] {
+        let (status, refused) = product.get("/api/auth/me", tokens).await;
+        assert_eq!((status, &refused["code"]), (401, &json!("auth.session_ended")));
+        let refresh = json!({ "refresh_token": tokens["refresh_token"] });
+        assert_eq!(product.post("/api/auth/refresh", refresh).await.0, 401);
+    }
+    assert_eq!(product.get(&admin(&ada, "sessions"), &staff).await.1["items"], json!([]));
+    let line = "SELECT count(*) FROM audit a JOIN users u ON u.user_id::text = a.entity_id
+                WHERE a.action = 'session.all_ended' AND a.details->>'ended' = '2' AND u.username = 'ada'
+                  AND a.actor = (SELECT user_id FROM users WHERE username = 'staffer')";
+    assert_eq!(product.world.count(line).await, 1);
+    let nobody = "/api/admin/users/019aa9f3-17cf-7b0a-9e1c-2d3e4f506172/sessions";
+    assert_eq!(product.delete(nobody, &staff).await.1["code"], "user.not_found");
+    product.advance(Duration::from_secs(61));
+    product.login("ada@example.org").await;
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl RoleProfile for DpAcademics {
         json!({ "office": self.office, "since": self.since })
     }
 
-    async fn faults(&self, _: &mut PgConnection, by: By<'_>) -> Result<Vec<Fault>> {
+    async fn faults(&self, _: &mut PgConnection, _: Option<&Self>, by: By<'_>) -> Result<Vec<Fault>> {
         Ok(future(self.since, by.ctx.now()).into_iter().collect())
     }
 }

@@ -57,7 +57,7 @@ impl RoleProfile for Hod {
         json!({ "department_id": self.department_id, "since": self.since })
     }
 
-    async fn faults(&self, tx: &mut PgConnection, by: By<'_>) -> Result<Vec<Fault>> {
+    async fn faults(&self, tx: &mut PgConnection, _: Option<&Self>, by: By<'_>) -> Result<Vec<Fault>> {
         let mut faults: Vec<Fault> = future(self.since, by.ctx.now()).into_iter().collect();
         // locked, so that of two who are to be its head the second sees the first
         if Department::lock(tx, self.department_id).await?.is_none() {

@@ -75,11 +75,16 @@ pub trait RoleProfile: ProfileRows {
     fn updated_at(&self) -> DateTime<Utc>;
     /// What an audit line says of it.
     fn facts(&self) -> Value;
-    /// What does not hold of its new values.
+    /// What does not hold of its new values. `old`: what it is; none: it is new.
     ///
     /// # Errors
     /// A refusal, or the database does not answer.
-    fn faults(&self, tx: &mut PgConnection, by: By<'_>) -> impl Future<Output = Result<Vec<Fault>>> + Send;
+    fn faults(
+        &self,
+        tx: &mut PgConnection,
+        old: Option<&Self>,
+        by: By<'_>,
+    ) -> impl Future<Output = Result<Vec<Fault>>> + Send;
 }
 
 /// Who writes.
@@ -137,7 +142,7 @@ pub async fn put<P: RoleProfile>(
         return Err(CHANGED.refuse("Somebody has changed the profile meanwhile.").into());
     }
     let new = P::of(user_id, ask, old.as_ref().map_or(now, P::created_at), now);
-    all_or(Some(()), new.faults(&mut tx, By { ctx, client, person }).await?)?;
+    all_or(Some(()), new.faults(&mut tx, old.as_ref(), By { ctx, client, person }).await?)?;
     new.put(&mut tx).await.map_err(taken)?;
     let line = user::line(client, person, user_id, P::CHANGED, json!({}), now);
     let change = Changed { old: old.as_ref().map_or(Value::Null, P::facts), new: new.facts() };

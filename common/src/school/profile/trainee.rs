@@ -121,7 +121,7 @@ impl RoleProfile for Trainee {
                 "intake": self.intake })
     }
 
-    async fn faults(&self, tx: &mut PgConnection, _: By<'_>) -> Result<Vec<Fault>> {
+    async fn faults(&self, tx: &mut PgConnection, old: Option<&Self>, _: By<'_>) -> Result<Vec<Fault>> {
         let mut faults = Vec::new();
         if let Some(id) = self.programme_id
             && !Programme::keep(tx, id).await?
@@ -138,7 +138,9 @@ impl RoleProfile for Trainee {
             let told = "This class group belongs to another programme.";
             faults.push(Fault::at("/class_group_id", "class_group.other_programme", told));
         }
-        if faults.is_empty() && self.status.holds_place() {
+        let held = old.is_some_and(|old| old.class_group_id == Some(id) && old.status.holds_place());
+        // who has a place keeps it, also where others came back and there are more than it takes
+        if faults.is_empty() && self.status.holds_place() && !held {
             group.must_take(store::count_trainees(tx, id, self.user_id).await? + 1)?;
         }
         Ok(faults)

@@ -77,7 +77,7 @@ impl RoleProfile for Trainer {
                 "department_id": self.department_id })
     }
 
-    async fn faults(&self, tx: &mut PgConnection, _: By<'_>) -> Result<Vec<Fault>> {
+    async fn faults(&self, tx: &mut PgConnection, _: Option<&Self>, _: By<'_>) -> Result<Vec<Fault>> {
         let there = match self.department_id {
             Some(id) => Department::keep(tx, id).await?,
             None => true,

@@ -19,7 +19,9 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Record>>
                   (r.is_staff OR u.is_superuser) AS "is_staff!", u.is_superuser, u.referral_code, u.referred_by,
                   u.social_provider, u.last_login_at, u.last_login_ip, u.last_login_device,
                   greatest(u.last_activity_at, used.at) AS last_activity_at,
-                  u.email_verified_at, u.phone_verified_at, u.kyc_status, u.deleted_at, u.erase_at, u.created_at, u.updated_at,
+                  u.email_verified_at, u.phone_verified_at, u.kyc_status, u.deleted_at, u.erase_at, u.created_at,
+                  u.updated_at, (u.before_deletion->>'status')::user_status AS "status_before: Status",
+                  u.before_deletion->>'reason' AS reason_before,
                   (p.picture_large IS NOT NULL) AS "has_picture!"
            FROM users u JOIN roles r ON r.role = u.role LEFT JOIN profiles p ON p.user_id = u.user_id
            CROSS JOIN LATERAL (SELECT max(s.last_used_at) AS at FROM sessions s WHERE s.user_id = u.user_id) used
@@ -98,25 +100,67 @@ pub async fn set(tx: &mut PgConnection, user_id: Uuid, edit: &Edit, now: DateTim
     Ok(())
 }
 
-/// Sets a status; with a time, the account is deleted and will be erased then. What want of activity had led to
-/// is over: only a status set by its schedule is taken back by a sign-in.
+/// Sets a status of an account that is not deleted. What want of activity had led to is over: only a status set by
+/// its schedule is taken back by a sign-in.
 pub async fn set_status(
     tx: &mut PgConnection,
     user_id: Uuid,
     status: Status,
-    reason: Option<&str>,
-    erase_at: Option<DateTime<Utc>>,
+    reason: &str,
     now: DateTime<Utc>,
 ) -> Sql<()> {
     sqlx::query!(
-        "UPDATE users SET status = $2, status_reason = $3, erase_at = $4, lapsed_at = NULL,
-                inactivity_warned_at = NULL,
-                deleted_at = CASE WHEN $4::timestamptz IS NOT NULL THEN $5::timestamptz END, updated_at = $5
+        "UPDATE users SET status = $2, status_reason = $3, lapsed_at = NULL, inactivity_warned_at = NULL,
+                updated_at = $4
          WHERE user_id = $1",
         user_id,
         status as Status,
         reason,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes an account, to be erased then. What it was is kept beside, and what want of activity had led to.
+pub async fn set_deleted(
+    tx: &mut PgConnection,
+    user_id: Uuid,
+    reason: Option<&str>,
+    erase_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE users SET before_deletion = jsonb_build_object('status', status, 'reason', status_reason),
+                status = 'deleted', status_reason = $2, erase_at = $3, deleted_at = $4, inactivity_warned_at = NULL,
+                updated_at = $4
+         WHERE user_id = $1",
+        user_id,
+        reason,
         erase_at,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes a deletion back.
+pub async fn set_restored(
+    tx: &mut PgConnection,
+    user_id: Uuid,
+    status: Status,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Sql<()> {
+    sqlx::query!(
+        "UPDATE users SET status = $2, status_reason = $3, before_deletion = NULL, erase_at = NULL,
+                deleted_at = NULL, updated_at = $4
+         WHERE user_id = $1",
+        user_id,
+        status as Status,
+        reason,
         now,
     )
     .execute(tx)
