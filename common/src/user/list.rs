@@ -96,7 +96,7 @@ impl Filter {
         self.role.is_some() || self.email_verified.is_some() || self.phone_verified.is_some()
     }
 
-    fn is_dated(&self) -> bool {
+    pub(super) fn is_dated(&self) -> bool {
         self.start_date.is_some() || self.end_date.is_some()
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 const SAMPLE: i64 = 500;
 /// See [`SAMPLE`].
 const DENSE: i64 = 50;
-/// More people under a word than are looked at one by one where a pair of words may tell.
+/// More people are narrowed down before they are looked at one by one.
 const FEW: i64 = 100;
 /// Words of a search that are tried, those that the fewest people have first.
 const TRIED: usize = 4;
@@ -41,6 +41,11 @@ pub(super) async fn search(db: &mut PgConnection, filter: &Filter, slice: Slice,
             return under(db, filter, slice, &common, &rare, people).await;
         }
         Found::These(hits) if newest => return these(db, slice, hits).await,
+        // each is looked at once, for the page and for the total
+        Found::Like(Among { ids: Some(ids), text: Some(text) }) if newest && ids.len() as i64 > FEW => {
+            let hits = store::list_like(db, &ids, &text).await?;
+            return these(db, slice, hits).await;
+        }
         other => other.among(db, filter, text).await?,
     };
     let mut items = store::list(db, filter, &among, slice.order, slice.ask(), slice.skip()).await?;
@@ -104,16 +109,14 @@ async fn under_word(db: &mut PgConnection, filter: &Filter, word: String) -> Res
         return Ok(Found::Like(like(&word)));
     }
     let part = Part { word, fit: Fit::Part };
-    let commons = store::list_commons(&mut *db, &[part.pattern()]).await?;
-    let rare = gather(db, filter, &part).await?;
-    if rare.len() as i64 > EXACT {
+    let sought = store::find_sought(db, &part.word, &part.pattern(), filter, EXACT + 1).await?;
+    if sought.rare() > EXACT {
         return Ok(Found::Like(like(&part.word)));
     }
-    let Commons { words: common, people } =
-        commons.into_iter().next().unwrap_or(Commons { words: Vec::new(), people: 0 });
-    match common.is_empty() {
+    let rare = sought.hits();
+    match sought.words.is_empty() {
         true => Ok(Found::These(rare)),
-        false => Ok(Found::Under { common, rare, people }),
+        false => Ok(Found::Under { common: sought.words, rare, people: sought.people }),
     }
 }
 
@@ -153,13 +156,12 @@ struct Paired {
 /// None: there are more than [`EXACT`].
 async fn pairs(db: &mut PgConnection, filter: &Filter, first: String, rest: &str) -> Result<Option<Paired>> {
     let first = Part { word: first, fit: Fit::End };
-    let commons = store::list_commons(&mut *db, &[first.pattern()]).await?;
-    let rare = gather(db, filter, &first).await?;
-    if rare.len() as i64 > EXACT {
+    let sought = store::find_sought(db, &first.word, &first.pattern(), filter, EXACT + 1).await?;
+    if sought.rare() > EXACT {
         return Ok(None);
     }
-    let low: Vec<String> =
-        commons.into_iter().flat_map(|found| found.words).map(|word| format!(" {word}{rest}")).collect();
+    let rare = sought.hits();
+    let low: Vec<String> = sought.words.into_iter().map(|word| format!(" {word}{rest}")).collect();
     if low.is_empty() {
         return Ok(Some(Paired { pairs: Vec::new(), rare }));
     }
@@ -168,7 +170,8 @@ async fn pairs(db: &mut PgConnection, filter: &Filter, first: String, rest: &str
     Ok((pairs.len() as i64 <= EXACT).then_some(Paired { pairs, rare }))
 }
 
-/// Whose text holds all of it, among those who have the word of it that the fewest have.
+/// Whose text holds all of it, among those who have what the fewest have of it: a word, or a pair. Where these are
+/// still many, among those of them who have another.
 async fn under_words(
     db: &mut PgConnection,
     filter: &Filter,
@@ -176,7 +179,6 @@ async fn under_words(
     parts: Vec<Part>,
     pair: Option<(String, String)>,
 ) -> Result<Found> {
-    let among = |ids: Vec<Uuid>| Found::Like(Among { ids: Some(sorted(ids)), text: Some(pattern(folded)) });
     let patterns: Vec<String> = parts.iter().map(Part::pattern).collect();
     let commons = store::list_commons(&mut *db, &patterns).await?;
     let mut tried: Vec<(Part, Commons)> = parts.into_iter().zip(commons).collect();
@@ -184,31 +186,56 @@ async fn under_words(
         let key = |part: &Part, found: &Commons| (found.people, part.fit, std::cmp::Reverse(part.word.len()));
         key(one, ones).cmp(&key(other, others))
     });
-    tried.truncate(TRIED);
-    if let Some((first, rest)) = pair
-        && tried.first().is_some_and(|(_, found)| found.people > FEW)
-        && let Some(Paired { pairs, rare }) = pairs(db, filter, first, &rest).await?
-    {
-        return Ok(among(pairs.into_iter().chain(rare).map(|hit| hit.user_id).collect()));
-    }
-    for (part, found) in tried.iter().filter(|(_, found)| found.people <= EXACT) {
-        let rare = gather(db, filter, part).await?;
-        if let Some(ids) = all(db, filter, &found.words, &rare).await? {
-            return Ok(among(ids));
+    let mut among = Narrowed(None);
+    let few = tried.iter().take_while(|(_, found)| found.people <= FEW).count();
+    for (part, found) in tried.iter().take(few.min(TRIED)) {
+        if among.is_wide() {
+            among.narrow(all(db, filter, part, found).await?);
         }
     }
-    if let [(first, these), (second, those), ..] = tried.as_slice() {
+    if let Some((first, rest)) = pair
+        && among.is_wide()
+    {
+        let hits = pairs(db, filter, first, &rest).await?;
+        let ids = hits.map(|both| both.pairs.into_iter().chain(both.rare).map(|hit| hit.user_id).collect());
+        among.narrow(ids.map(sorted));
+    }
+    for (part, found) in tried.iter().skip(few).take(TRIED) {
+        if among.is_wide() && found.people <= EXACT {
+            among.narrow(all(db, filter, part, found).await?);
+        }
+    }
+    if among.0.is_none()
+        && let [(first, these), (second, those), ..] = tried.as_slice()
+    {
         let mut ids = Vec::new();
         for part in [first, second] {
             let rare = store::list_rare(db, &part.word, &part.pattern(), filter, EXACT + 1).await?;
             ids.extend(rare.iter().map(|hit| hit.user_id));
         }
         ids.extend(store::list_both(db, &these.words, &those.words, filter, EXACT + 1).await?);
-        if ids.len() as i64 <= EXACT {
-            return Ok(among(ids));
+        among.narrow((ids.len() as i64 <= EXACT).then(|| sorted(ids)));
+    }
+    Ok(Found::Like(Among { ids: among.0, text: Some(pattern(folded)) }))
+}
+
+/// People, as far as narrowed down; none: all.
+struct Narrowed(Option<Vec<Uuid>>);
+
+impl Narrowed {
+    /// Whether there are too many of them to look at one by one.
+    fn is_wide(&self) -> bool {
+        self.0.as_ref().is_none_or(|ids| ids.len() as i64 > FEW)
+    }
+
+    /// To those who are among these, in order, too.
+    fn narrow(&mut self, others: Option<Vec<Uuid>>) {
+        let Some(others) = others else { return };
+        match &mut self.0 {
+            Some(ids) => ids.retain(|id| others.binary_search(id).is_ok()),
+            none => *none = Some(others),
         }
     }
-    Ok(Found::Like(like(folded)))
 }
 
 /// People under the words that a word of a search fits, up to [`EXACT`] and one: all that are not common, and of
@@ -226,8 +253,24 @@ async fn gather(db: &mut PgConnection, filter: &Filter, part: &Part) -> Result<V
     })
 }
 
-/// The people of these words and hits; None: more than [`EXACT`].
+/// Who has a word that this one fits; None: more than [`EXACT`].
 async fn all(
+    db: &mut PgConnection,
+    filter: &Filter,
+    part: &Part,
+    found: &Commons,
+) -> Result<Option<Vec<Uuid>>> {
+    let hits = gather(db, filter, part).await?;
+    let common = match part.fit {
+        Fit::Part | Fit::End => found.words.as_slice(),
+        // they were gathered
+        Fit::Whole | Fit::Beginning => &[],
+    };
+    both(db, filter, common, &hits).await
+}
+
+/// The people of these words and hits; None: more than [`EXACT`].
+async fn both(
     db: &mut PgConnection,
     filter: &Filter,
     common: &[String],
@@ -256,7 +299,7 @@ impl Found {
                 let ids = sorted(hits.into_iter().map(|hit| hit.user_id).collect());
                 Ok(Among { ids: Some(ids), text: None })
             }
-            Self::Under { common, rare, .. } => match all(db, filter, &common, &rare).await? {
+            Self::Under { common, rare, .. } => match both(db, filter, &common, &rare).await? {
                 Some(ids) => Ok(Among { ids: Some(ids), text: None }),
                 None => {
                     let folded = folded(db, text).await?;
@@ -292,11 +335,14 @@ async fn under(
 ) -> Result<Page> {
     let (skip, limit) = (slice.skip(), slice.page_size);
     if let ([word], Standing::Only(status), []) = (common, filter.standing, rare) {
-        let mut items = store::list_word(db, word, status, filter.between(), slice.ask(), skip).await?;
-        let counted = match slice.tally(&mut items) {
-            Tally::All(total) | Tally::More(total) => total,
-            Tally::Unknown => store::count_word(db, word, status, filter.between(), EXACT + 1).await?,
+        let count = (skip == 0).then_some(EXACT + 1);
+        let mut under = store::list_under(db, word, status, filter, (slice.ask(), skip), count).await?;
+        let told = under.first().and_then(|first| first.counted);
+        let counted = match (slice.tally(&mut under), told) {
+            (Tally::All(total) | Tally::More(total), _) | (Tally::Unknown, Some(total)) => total,
+            (Tally::Unknown, None) => store::count_under(db, word, status, filter, EXACT + 1).await?,
         };
+        let items = under.into_iter().map(|under| under.row).collect();
         return Ok(Page { items, total: total(counted, people), total_is_exact: counted <= EXACT });
     }
     let most = (EXACT + 1).max(skip + limit);

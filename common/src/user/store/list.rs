@@ -8,6 +8,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::Sql;
+use crate::user::Status;
 use crate::user::list::{Filter, Order, Row, Standing};
 
 /// Where a filter looks.
@@ -117,6 +118,61 @@ pub async fn list(
 pub async fn count(db: &mut PgConnection, filter: &Filter, among: &Among, most: i64) -> Sql<i64> {
     let mut text = Text::new("SELECT count(*) FROM (SELECT 1 FROM users");
     add(&mut text, filter, among);
+    text.push(" LIMIT ").bind(most).push(") AS hits");
+    text.query.build_query_scalar().fetch_one(db).await
+}
+
+/// Of one status under one word.
+fn add_under(text: &mut Text, word: &str, status: Status, filter: &Filter) {
+    text.push(" FROM user_words WHERE word = ").bind(word.to_owned()).push(" AND status = ").bind(status);
+    if filter.is_dated() {
+        let (from, until) = filter.between();
+        text.push(" AND created_at >= ").bind(from).push(" AND created_at < ").bind(until);
+    }
+}
+
+/// People under a word.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Under {
+    #[sqlx(flatten)]
+    pub row: Row,
+    /// How many there are in all, where that was asked, counted up to so many.
+    #[sqlx(default)]
+    pub counted: Option<i64>,
+}
+
+/// A page of the people of one status under one word, newest first; `count` up to so many with it.
+pub async fn list_under(
+    db: &mut PgConnection,
+    word: &str,
+    status: Status,
+    filter: &Filter,
+    (limit, skip): (i64, i64),
+    count: Option<i64>,
+) -> Sql<Vec<Under>> {
+    let mut text = Text::new("SELECT user_id, username, u.status, created_at");
+    if let Some(most) = count {
+        text.push(", (SELECT count(*) FROM (SELECT 1");
+        add_under(&mut text, word, status, filter);
+        text.push(" LIMIT ").bind(most).push(") AS hits) AS counted");
+    }
+    text.push(" FROM users u JOIN (SELECT user_id");
+    add_under(&mut text, word, status, filter);
+    text.push(order_by(Order::Newest)).push(" LIMIT ").bind(limit).push(" OFFSET ").bind(skip);
+    text.push(") AS page USING (user_id)").push(order_by(Order::Newest));
+    text.query.build_query_as().fetch_all(db).await
+}
+
+/// How many people of one status there are under one word, counted up to `most`.
+pub async fn count_under(
+    db: &mut PgConnection,
+    word: &str,
+    status: Status,
+    filter: &Filter,
+    most: i64,
+) -> Sql<i64> {
+    let mut text = Text::new("SELECT count(*) FROM (SELECT 1");
+    add_under(&mut text, word, status, filter);
     text.push(" LIMIT ").bind(most).push(") AS hits");
     text.query.build_query_scalar().fetch_one(db).await
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Sql;
 use crate::user::Status;
-use crate::user::list::{Filter, Row};
+use crate::user::list::Filter;
 
 /// A text as it is looked for.
 pub async fn find_folded(db: impl PgExecutor<'_>, text: &str) -> Sql<String> {
@@ -58,6 +58,62 @@ pub async fn count_newest(db: &mut PgConnection, pattern: &str, sample: i64) -> 
 pub struct Hit {
     pub user_id: Uuid,
     pub created_at: DateTime<Utc>,
+}
+
+/// A word of a search, looked up: the common words that it fits, and who has others.
+#[derive(Debug)]
+pub struct Sought {
+    /// As in [`Commons`].
+    pub words: Vec<String>,
+    /// As in [`Commons`].
+    pub people: i64,
+    ids: Vec<Uuid>,
+    times: Vec<DateTime<Utc>>,
+}
+
+impl Sought {
+    /// How many have words that are not common.
+    pub fn rare(&self) -> i64 {
+        self.ids.len() as i64
+    }
+
+    /// Who has words that are not common.
+    pub fn hits(&self) -> Vec<Hit> {
+        let pairs = self.ids.iter().zip(&self.times);
+        pairs.map(|(user_id, created_at)| Hit { user_id: *user_id, created_at: *created_at }).collect()
+    }
+}
+
+/// The common words that fit a pattern, and up to `most` people under other words that fit it and hold this text.
+pub async fn find_sought(
+    db: &mut PgConnection,
+    text: &str,
+    pattern: &str,
+    filter: &Filter,
+    most: i64,
+) -> Sql<Sought> {
+    let (from, until) = filter.between();
+    sqlx::query_as!(
+        Sought,
+        r#"SELECT c.words AS "words!", c.people AS "people!", r.ids AS "ids!", r.times AS "times!"
+           FROM (SELECT coalesce(array_agg(word ORDER BY people DESC), '{}') AS words,
+                        coalesce(sum(people), 0)::bigint AS people
+                 FROM common_words WHERE word LIKE (SELECT $2::text)) AS c,
+                (SELECT coalesce(array_agg(user_id), '{}') AS ids, coalesce(array_agg(created_at), '{}') AS times
+                 FROM (SELECT user_id, created_at FROM user_words
+                       WHERE NOT common AND word_grams(word) @> word_grams((SELECT $1::text))
+                         AND word LIKE (SELECT $2::text) AND status = ANY((SELECT $3::text[])::user_status[])
+                         AND created_at >= (SELECT $4::timestamptz) AND created_at < (SELECT $5::timestamptz)
+                       LIMIT (SELECT $6::bigint)) AS hits) AS r"#,
+        text,
+        pattern,
+        &filter.standing.names(),
+        from,
+        until,
+        most,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// People under words that are not common, hold this text and are like this.
@@ -126,59 +182,6 @@ pub async fn list_like(db: &mut PgConnection, ids: &[Uuid], pattern: &str) -> Sq
         pattern,
     )
     .fetch_all(db)
-    .await
-}
-
-/// A page of the people of one status under one word, newest first.
-pub async fn list_word(
-    db: &mut PgConnection,
-    word: &str,
-    status: Status,
-    (from, until): (DateTime<Utc>, DateTime<Utc>),
-    limit: i64,
-    skip: i64,
-) -> Sql<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"SELECT user_id, username, u.status AS "status: Status", created_at
-           FROM users u JOIN (SELECT user_id FROM user_words
-                              WHERE word = (SELECT $1::text) AND status = (SELECT $2::user_status)
-                                AND created_at >= (SELECT $3::timestamptz) AND created_at < (SELECT $4::timestamptz)
-                              ORDER BY created_at DESC, user_id DESC
-                              LIMIT (SELECT $5::bigint) OFFSET (SELECT $6::bigint)) AS page USING (user_id)
-           ORDER BY created_at DESC, user_id DESC"#,
-        word,
-        status as Status,
-        from,
-        until,
-        limit,
-        skip,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// How many people of one status there are under one word, counted up to `most`.
-pub async fn count_word(
-    db: &mut PgConnection,
-    word: &str,
-    status: Status,
-    (from, until): (DateTime<Utc>, DateTime<Utc>),
-    most: i64,
-) -> Sql<i64> {
-    sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM (
-               SELECT 1 FROM user_words
-               WHERE word = (SELECT $1::text) AND status = (SELECT $2::user_status)
-                 AND created_at >= (SELECT $3::timestamptz) AND created_at < (SELECT $4::timestamptz)
-               LIMIT (SELECT $5::bigint)) AS hits"#,
-        word,
-        status as Status,
-        from,
-        until,
-        most,
-    )
-    .fetch_one(db)
     .await
 }
 
