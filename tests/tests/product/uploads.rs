@@ -294,7 +294,7 @@ async fn one_object_that_cannot_be_deleted_keeps_no_other() {
 }
 
 /// A store that somebody else listens for.
-async fn of_listener(listener: &TcpListener) -> Vec<(&'static str, String)> {
+fn of_listener(listener: &TcpListener) -> Vec<(&'static str, String)> {
     let address = listener.local_addr().expect("address");
     vec![
         ("STORAGE_URL", format!("s3://files?endpoint=http://{address}&region=eu-west-1")),
@@ -306,7 +306,7 @@ async fn of_listener(listener: &TcpListener) -> Vec<(&'static str, String)> {
 #[tokio::test]
 async fn who_hangs_up_while_a_file_is_written_has_their_room_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
-    let product = with(&of_listener(&listener).await).await;
+    let product = with(&of_listener(&listener)).await;
     let ada = product.world.user("ada@example.org").await;
     tokio::select! {
         kept = keep(&product, ada, Purpose::KycDocument, "half") => panic!("{kept:?}"),
@@ -339,7 +339,7 @@ async fn what_goes_while_it_is_read_is_not_there() {
     let ada = product.world.user("ada@example.org").await;
     let kept = keep(&product, ada, Purpose::Picture, "replaced just now").await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
-    let settings = of_listener(&listener).await;
+    let settings = of_listener(&listener);
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let product = product.restarted(&settings).await;
     let gone = "UPDATE uploads SET released_at = created_at";
