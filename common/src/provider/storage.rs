@@ -304,7 +304,7 @@ impl HttpConnector for Connector {
 mod tests {
     use super::*;
 
-    fn folder(name: &str) -> (std::path::PathBuf, Storage) {
+    fn folder(name: &str) -> (PathBuf, Storage) {
         let path = std::env::temp_dir().join(format!("keryu storage-{}-{name}", std::process::id()));
         let storage = Storage::open(&Settings::Disk(path.clone())).expect("storage");
         (path, storage)
