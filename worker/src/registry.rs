@@ -43,7 +43,7 @@ pub fn registry() -> Registry {
         .spread(minutes(5));
     all.job::<reminder::RemindProfiles>();
     all.job::<reminder::RemindKyc>();
-    all.scheduled::<kyc::ExpireDocuments>("expire_kyc", "0 10 9 * * *", CatchUp::One).spread(minutes(5));
+    all.scheduled::<kyc::ExpireDocuments>("expire_kyc", "0 * * * * *", CatchUp::One);
     all.job::<bulk::RunAction>();
     all.job::<bulk::ReleaseResult>();
     all.job::<report::BuildReport>();
@@ -53,6 +53,7 @@ pub fn registry() -> Registry {
     all.job::<wallet::RewardReferral>();
     all.scheduled::<wallet::CheckLedger>("check_ledger", "0 30 4 * * *", CatchUp::One).spread(minutes(5));
     all.job::<picture::MakeSizes>();
+    all.scheduled::<picture::SettleLost>("settle_lost_pictures", "0 * * * * *", CatchUp::One);
     all.scheduled::<inactive::DeactivateInactive>("deactivate_inactive_users", "0 10 3 * * *", CatchUp::One)
         .spread(minutes(5));
     all.scheduled::<unused::CleanupUnused>("cleanup_unused_profiles", "0 30 3 * * *", CatchUp::One)

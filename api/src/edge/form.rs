@@ -1,7 +1,8 @@
 //! Forms with files (RFC 7578): read whole, within bounds of bytes, parts and time. What a file is, its slice
 //! says by its content; the names and types that come with files are not looked at.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +15,13 @@ use poem::{Body, FromRequest, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 use super::State;
 use super::body;
 use super::problem::{MALFORMED, MEDIA, Problem};
+use super::signed::Signed;
 
 /// How long a form may take to arrive: 5 MiB over a slow line.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,30 +34,55 @@ const MOST_PARTS: usize = 16;
 const QUEUE: Duration = Duration::from_secs(10);
 /// Forms that one process reads at once.
 const AT_ONCE: usize = 8;
+/// Of them, those of one person: nobody keeps others waiting.
+const EACH: usize = 2;
 
 /// Room for files: whoever has a place in it may hold a request's files in memory.
 #[derive(Clone, Debug)]
-pub struct Room(Arc<Semaphore>);
+pub struct Room(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    /// Of those who have a place or wait for one.
+    people: Mutex<HashMap<Uuid, Weak<Semaphore>>>,
+}
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self(Arc::new(Places { all: Arc::new(Semaphore::new(AT_ONCE)), people: Mutex::default() }))
     }
 }
 
 impl Room {
-    async fn place(&self) -> poem::Result<Place> {
-        match tokio::time::timeout(QUEUE, Arc::clone(&self.0).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(Place { _permit: place }),
+    async fn place(&self, person: Uuid) -> poem::Result<Place> {
+        let own = self.own(person);
+        let places =
+            async { Ok((own.acquire_owned().await?, Arc::clone(&self.0.all).acquire_owned().await?)) };
+        match tokio::time::timeout(QUEUE, places).await {
+            Ok(Ok::<_, AcquireError>((own, all))) => Ok(Place { _all: all, _own: own }),
             _ => Err(Problem(Error::Unavailable("too many files are being sent".into())).into()),
         }
+    }
+
+    /// The places of one person.
+    fn own(&self, person: Uuid) -> Arc<Semaphore> {
+        let mut people = self.0.people.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = people.get(&person).and_then(Weak::upgrade) {
+            return own;
+        }
+        people.retain(|_, own| own.strong_count() > 0);
+        let own = Arc::new(Semaphore::new(EACH));
+        people.insert(person, Arc::downgrade(&own));
+        own
     }
 }
 
 /// A place in the room, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
 }
 
 /// The media type of forms with files.
@@ -81,8 +109,8 @@ pub fn is_form(request: &Request) -> bool {
 /// The parts of a form whose files have no more than `most` bytes together, and their place in the room.
 ///
 /// # Errors
-/// 415 for another media type, 413 above the limit, 408 after a minute, 400 for what is no form, 503 where too
-/// many others send files.
+/// 415 for another media type, 413 above the limit, 408 after a minute, 400 for what is no form, 401 without an
+/// access token, 503 where too many files are being sent, or too many of the caller's.
 pub async fn parts(
     request: &Request,
     body: &mut RequestBody,
@@ -92,7 +120,8 @@ pub async fn parts(
         return Err(Problem::from(MEDIA.refuse("Send multipart/form-data.")).into());
     }
     let state = request.data::<State>().ok_or_else(|| Problem(Error::internal("the edge is not there")))?;
-    let place = state.room.place().await?;
+    let person = <Signed as FromRequest>::from_request(request, body).await?;
+    let place = state.room.place(person.user_id()).await?;
     let raw = body::read_within(request.headers(), body, most + ROOM, PATIENCE).await?;
     let mut body = RequestBody::new(Body::from(raw));
     let malformed = |_: ParseMultipartError| Problem::from(MALFORMED.refuse("The form cannot be read."));
@@ -157,5 +186,42 @@ impl<'a, const MOST: usize> ApiExtractor<'a> for OneFile<MOST> {
             Some(file) => Ok(Self(file, place)),
             None => Err(Problem::from(invalid(faults)).into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_person_leaves_places_for_others() {
+        let (room, [ada, bob, eve]) = (Room::default(), [1, 2, 3].map(Uuid::from_u128));
+        let now = |person| {
+            let room = room.clone();
+            async move { room.place(person).now_or_never().and_then(Result::ok) }
+        };
+        let held = [now(ada).await, now(ada).await].map(|place| place.expect("a place"));
+        assert!(now(ada).await.is_none(), "a third of hers waits");
+        let others = [now(bob).await, now(bob).await, now(eve).await].map(|place| place.expect("a place"));
+        drop(held);
+        let again = now(ada).await.expect("a place that was left");
+        drop((others, again));
+        now(bob).await.expect("a place");
+        let known = room.0.people.lock().expect("people").len();
+        assert!(known <= 1, "who left is forgotten: {known}");
+    }
+
+    #[tokio::test]
+    async fn all_together_have_no_more_places_than_there_are() {
+        let room = Room::default();
+        let mut held = Vec::new();
+        for person in 0..AT_ONCE as u128 {
+            held.push(room.place(Uuid::from_u128(person)).await.expect("a place"));
+        }
+        assert!(room.place(Uuid::from_u128(99)).now_or_never().is_none());
+        held.pop();
+        assert!(room.place(Uuid::from_u128(99)).now_or_never().is_some_and(|place| place.is_ok()));
     }
 }

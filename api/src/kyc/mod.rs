@@ -4,7 +4,7 @@ mod form;
 pub mod wire;
 
 use keryu_common::error::{Code, VALIDATION};
-use keryu_common::kyc::{self, Edit, file};
+use keryu_common::kyc::{self, file};
 use keryu_common::provider::storage;
 use keryu_common::{Context, idempotency, upload, user};
 use poem::web::Data;
@@ -13,7 +13,6 @@ use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use uuid::Uuid;
 
-use crate::edge::body::Body;
 use crate::edge::client::Caller;
 use crate::edge::form::OneFile;
 use crate::edge::idempotency::Idempotent;
@@ -22,8 +21,8 @@ use crate::edge::signed::Signed;
 use crate::edge::version::{IfMatch, Tagged};
 use crate::operation::{Created, Note, Security, Tag};
 
-use form::Handed;
-use wire::{FileOut, KycOut, KycOwnOut, KycPatchIn, KycStatusOut, Shown};
+use form::{Amended, Handed};
+use wire::{FileOut, KycOut, KycOwnOut, KycStatusOut, Shown};
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
@@ -51,7 +50,17 @@ pub const NOTES: &[Note] = &[
     Note {
         operation: "kyc_amend",
         security: Security::Bearer,
-        refusals: &[kyc::NOT_FOUND, kyc::DECIDED, user::CHANGED],
+        refusals: &[
+            kyc::NOT_FOUND,
+            kyc::DECIDED,
+            user::CHANGED,
+            file::TYPE,
+            file::BROKEN,
+            file::PIXELS,
+            file::BYTES,
+            upload::QUOTA,
+            storage::UNAVAILABLE,
+        ],
     },
     Note { operation: "kyc_show", security: Security::Bearer, refusals: &[kyc::NOT_FOUND] },
     Note { operation: "kyc_status", security: Security::Bearer, refusals: &[] },
@@ -125,15 +134,25 @@ impl Kyc {
         key: Idempotent,
         body: Handed,
     ) -> Answer<Created<KycOut>> {
-        let key = key.bind_as(&ctx.config, &person, "kyc_submit", &body.digest)?;
-        let ask = form::keep(&ctx, &from, &person, body).await?;
-        let document = kyc::submit(&ctx, &from, &person, key.as_ref(), &ask).await?;
+        let digest = match &body {
+            Handed::Urls(_, raw) => raw,
+            Handed::Form(form) => &form.digest,
+        };
+        let key = key.bind_as(&ctx.config, &person, "kyc_submit", digest)?;
+        let document = match body {
+            Handed::Urls(ask, _) => kyc::submit(&ctx, &from, &person, key.as_ref(), &ask).await?,
+            Handed::Form(form) => {
+                let (ask, _place) = form.document()?;
+                kyc::submit_with_files(&ctx, &from, &person, key.as_ref(), ask).await?
+            }
+        };
         Ok(Created(KycOut::of(&ctx, document)))
     }
 
     /// Change the document that waits
     ///
-    /// After a rejection: hand in another one, with what is left out taken over.
+    /// By the URLs of files that were sent before, or with the files in one form. After a rejection: hand in
+    /// another one, with what is left out taken over.
     #[oai(path = "/", method = "patch", operation_id = "kyc_amend")]
     async fn amend(
         &self,
@@ -143,10 +162,15 @@ impl Kyc {
         /// Only if this is still its version.
         #[oai(name = "If-Match")]
         version: IfMatch,
-        body: Body<KycPatchIn>,
+        body: Amended,
     ) -> Answer<Tagged<KycOut>> {
-        let edit: Edit = body.ask;
-        let document = kyc::amend(&ctx, &from, &person, version.0, edit).await?;
+        let document = match body {
+            Amended::Urls(edit) => kyc::amend(&ctx, &from, &person, version.0, edit).await?,
+            Amended::Form(form) => {
+                let (edit, _place) = form.edit()?;
+                kyc::amend_with_files(&ctx, &from, &person, version.0, edit).await?
+            }
+        };
         Ok(KycOut::tagged(&ctx, document))
     }
 

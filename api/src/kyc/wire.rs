@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use keryu_common::Context;
 use keryu_common::config::Config;
 use keryu_common::kyc::file::Kind;
-use keryu_common::kyc::{self, Document, Edit, State};
+use keryu_common::kyc::{self, Document, Edit, State, Submission};
 use keryu_common::session::Person;
 use keryu_common::user::Change;
 use poem::http::header;
@@ -63,16 +63,27 @@ pub struct KycFormIn {
     document_back_url: Option<FileUrlIn>,
 }
 
-/// A document, and the files it names.
-pub struct Named {
+/// The short fields of a form that changes a document: fields that are left out stay.
+#[derive(Debug, Object)]
+pub struct KycPatchFormIn {
+    /// To another kind.
+    document_type: Option<LineIn>,
+    /// To another number.
+    document_number: Option<NationalIdIn>,
+    /// In place of the file `document_front`.
+    document_front_url: Option<FileUrlIn>,
+    /// In place of the file `document_back`.
+    document_back_url: Option<FileUrlIn>,
+}
+
+/// The short fields of a form, and the files they name.
+pub struct Named<Text> {
     /// Which kind.
-    pub document_type: String,
+    pub document_type: Text,
     /// Normalised.
-    pub number: String,
-    /// None: it comes as a file.
-    pub front: Option<Uuid>,
-    /// None: it comes as a file, or not at all.
-    pub back: Option<Uuid>,
+    pub number: Text,
+    /// Front and back; none: it comes as a file, or not at all.
+    pub urls: [Option<Uuid>; 2],
 }
 
 /// A URL that may be left out.
@@ -84,25 +95,41 @@ fn url(given: Option<FileUrlIn>, config: &Config) -> Option<Option<Uuid>> {
 }
 
 impl Input for KycIn {
-    type Ask = Named;
-    fn ask(self, config: &Config) -> Option<Named> {
-        Some(Named {
+    type Ask = Submission;
+    fn ask(self, config: &Config) -> Option<Submission> {
+        Some(Submission {
             document_type: self.document_type.parse()?,
             number: self.document_number.parse()?,
-            front: Some(self.document_front_url.parse(config)?),
+            front: self.document_front_url.parse(config)?,
             back: url(self.document_back_url, config)?,
         })
     }
 }
 
 impl Input for KycFormIn {
-    type Ask = Named;
-    fn ask(self, config: &Config) -> Option<Named> {
+    type Ask = Named<String>;
+    fn ask(self, config: &Config) -> Option<Named<String>> {
         Some(Named {
             document_type: self.document_type.parse()?,
             number: self.document_number.parse()?,
-            front: url(self.document_front_url, config)?,
-            back: url(self.document_back_url, config)?,
+            urls: [url(self.document_front_url, config)?, url(self.document_back_url, config)?],
+        })
+    }
+}
+
+impl Input for KycPatchFormIn {
+    type Ask = Named<Option<String>>;
+    fn ask(self, config: &Config) -> Option<Named<Option<String>>> {
+        Some(Named {
+            document_type: match self.document_type {
+                None => None,
+                Some(given) => Some(given.parse()?),
+            },
+            number: match self.document_number {
+                None => None,
+                Some(given) => Some(given.parse()?),
+            },
+            urls: [url(self.document_front_url, config)?, url(self.document_back_url, config)?],
         })
     }
 }
@@ -362,7 +389,7 @@ impl ApiResponse for Shown {
                 ..MetaSchema::new_with_format("string", "binary")
             })),
         };
-        let content = Kind::ALL.into_iter().map(media).collect();
+        let content = Kind::all().map(media).collect();
         let response =
             MetaResponse { description: "", status: Some(200), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![response] }

@@ -5,6 +5,7 @@ pub mod schedule;
 pub mod store;
 pub mod wake;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -347,6 +348,15 @@ pub async fn enqueue<J: Job>(
 ) -> Result<Uuid> {
     let row = row(now, job, terms)?;
     Ok(store::insert(tx, &row).await?)
+}
+
+/// Those of these serial keys under which something is still to be done. Where there is nothing the last job ended,
+/// well or not: a worker may have been lost with it, its time may be over, an operator may have cancelled it.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn owed(ctx: &Context, serial_keys: &[String]) -> Result<HashSet<String>> {
+    Ok(store::list_owed(&ctx.db, serial_keys).await?.into_iter().collect())
 }
 
 /// The row a job would have: for verbs that insert many, or their own rows, in one statement.

@@ -1,4 +1,4 @@
-//! What was approved and has run out: a daily look. People are told, a transaction for each of them.
+//! What was approved and has run out: a look each minute. People are told, a transaction for each of them.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -36,7 +36,9 @@ async fn expire_all(ctx: &Context) -> Result<()> {
         for user_id in &due {
             expire(ctx, *user_id).await?;
         }
-        ctx.wake.queue(Queue::Default);
+        if !due.is_empty() {
+            ctx.wake.queue(Queue::Default);
+        }
         if due.len() < BATCH as usize {
             return Ok(());
         }

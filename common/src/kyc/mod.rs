@@ -1,6 +1,6 @@
 //! Documents by which people prove who they are (know your customer): sent and read by their owner (`own`),
-//! looked through and decided on by the staff (`desk`), and over when their time is (`jobs`). What a file is
-//! says `file`; which documents there are, and what their numbers look like, are rows. Numbers are sealed, and
+//! together with their files where they come in one form (`form`), looked through and decided on by the staff
+//! (`desk`), and over when their time is (`jobs`). What a file is says `file`; which documents there are, and what their numbers look like, are rows. Numbers are sealed, and
 //! so are the files, by `upload`.
 //!
 //! A person hands in one document at a time; what was decided stays as it was, and the next one is a row of
@@ -9,6 +9,7 @@
 
 mod desk;
 pub mod file;
+mod form;
 mod jobs;
 mod own;
 mod store;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use desk::{Case, Filter, Item, Page, Side, approve, list, read_side, reject, show};
+pub use form::{FilesEdit, Given, WithFiles, amend_with_files, submit_with_files};
 pub use jobs::ExpireDocuments;
 pub use own::{Edit, File, Submission, amend, keep, newest, own, read_own, status, submit};
 
@@ -40,7 +42,7 @@ pub const FILE_NOT_FOUND: Code = Code {
     code: "kyc.file_not_found",
     status: 404,
     title: "No such file",
-    advice: "Check the URL. A file that no document names within a day is deleted.",
+    advice: "Check the URL. A file that no document names within a day is deleted, and so are those of documents that were rejected or have run out, once the next one is handed in.",
 };
 /// One at a time.
 pub const PENDING: Code = Code {

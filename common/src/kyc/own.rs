@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use regex::Regex;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -19,7 +20,7 @@ use crate::idempotency::{self, Begun};
 use crate::job::Queue;
 use crate::seal;
 use crate::session::Person;
-use crate::upload::{self, Purpose};
+use crate::upload::{self, Purpose, Unclaimed};
 use crate::user::audit::line;
 use crate::user::{self, Change};
 
@@ -52,33 +53,44 @@ pub async fn keep(
     bytes: Bytes,
 ) -> Result<File> {
     let kind = file::check(&bytes)?;
-    if let Some(key) = key {
-        // a key that was answered before costs no object; one that was not is left free again
-        let mut tx = ctx.db.begin().await?;
-        if let Begun::Replay(outcome) = idempotency::begin(&mut tx, ctx.now(), key).await? {
-            return serde_json::from_slice(&outcome).map_err(Error::internal);
-        }
+    // a key that was answered before costs no object; one that was not is left free again
+    let mut tx = ctx.db.begin().await?;
+    if let Some(file) = begun(&mut tx, ctx, key).await? {
+        return Ok(file);
     }
+    tx.rollback().await?;
     let size = i64::try_from(bytes.len()).map_err(Error::internal)?;
     let kept = upload::keep(ctx, person.user_id(), Purpose::KycDocument, kind.media_type(), bytes).await?;
     let now = ctx.now();
     let content_type = kind.media_type().to_owned();
     let file = File { upload_id: kept.upload_id, content_type, size, created_at: now };
     let mut tx = ctx.db.begin().await?;
+    if let Some(faster) = begun(&mut tx, ctx, key).await.transpose() {
+        // a parallel call with the same key
+        tx.rollback().await?;
+        Unclaimed::of(ctx, file.upload_id).release().await;
+        return faster;
+    }
     if let Some(key) = key {
-        if let Begun::Replay(outcome) = idempotency::begin(&mut tx, now, key).await? {
-            // a parallel call with the same key was faster
-            upload::release(&mut tx, file.upload_id, now).await?;
-            tx.commit().await?;
-            ctx.wake.queue(Queue::Low);
-            return serde_json::from_slice(&outcome).map_err(Error::internal);
-        }
         idempotency::finish(&mut tx, key, &serde_json::to_vec(&file).map_err(Error::internal)?).await?;
     }
     let details = json!({ "file": file.upload_id, "content_type": file.content_type });
     audit::note(&mut tx, line(client, person, person.user_id(), "kyc.file_kept", details, now)).await?;
     tx.commit().await?;
     Ok(file)
+}
+
+/// The saved answer of a key, if it has one; else the key is this transaction's.
+pub(super) async fn begun<T: DeserializeOwned>(
+    tx: &mut PgConnection,
+    ctx: &Context,
+    key: Option<&idempotency::Key>,
+) -> Result<Option<T>> {
+    let Some(key) = key else { return Ok(None) };
+    match idempotency::begin(tx, ctx.now(), key).await? {
+        Begun::Fresh => Ok(None),
+        Begun::Replay(outcome) => serde_json::from_slice(&outcome).map(Some).map_err(Error::internal),
+    }
 }
 
 /// A document as it is handed in.
@@ -133,21 +145,27 @@ pub async fn submit(
     ask: &Submission,
 ) -> Result<Document> {
     let mut tx = ctx.db.begin().await?;
-    if let Some(key) = key
-        && let Begun::Replay(outcome) = idempotency::begin(&mut tx, ctx.now(), key).await?
-    {
-        return serde_json::from_slice(&outcome).map_err(Error::internal);
+    if let Some(document) = begun(&mut tx, ctx, key).await? {
+        return Ok(document);
     }
-    let newest = lock(&mut tx, person).await?;
-    if newest.as_ref().is_some_and(|newest| is(newest, State::Pending)) {
-        return Err(PENDING.refuse("Your last document still waits.").into());
-    }
+    let newest = may_submit(&mut tx, person).await?;
     let document = hand_in(&mut tx, ctx, client, person, newest.as_ref(), ask).await?;
     if let Some(key) = key {
         idempotency::finish(&mut tx, key, &serde_json::to_vec(&document).map_err(Error::internal)?).await?;
     }
     tx.commit().await?;
+    // files of those before it are deleted
+    ctx.wake.queue(Queue::Low);
     Ok(document)
+}
+
+/// Locks the caller, of whom no document may wait; with their newest.
+pub(super) async fn may_submit(tx: &mut PgConnection, person: &Person) -> Result<Option<Row>> {
+    let newest = lock(tx, person).await?;
+    match newest.as_ref().is_some_and(|newest| is(newest, State::Pending)) {
+        true => Err(PENDING.refuse("Your last document still waits.").into()),
+        false => Ok(newest),
+    }
 }
 
 /// Changes the document that waits; after a rejection, hands in another one with what is not named taken over.
@@ -163,11 +181,7 @@ pub async fn amend(
     edit: Edit,
 ) -> Result<Document> {
     let mut tx = ctx.db.begin().await?;
-    let old = lock(&mut tx, person).await?;
-    let old = old.ok_or_else(|| NOT_FOUND.refuse("You have not handed in any document."))?;
-    if version.is_some_and(|version| version != old.updated_at) {
-        return Err(user::CHANGED.refuse("The document has changed meanwhile.").into());
-    }
+    let (old, waits) = may_amend(&mut tx, person, version).await?;
     let ask = Submission {
         document_type: edit.document_type.unwrap_or_else(|| old.document_type.clone()),
         number: match edit.number {
@@ -180,17 +194,34 @@ pub async fn amend(
             Change::Set(back) => back,
         },
     };
-    let document = match old.state.parse().map_err(Error::internal)? {
-        State::Pending => rewrite(&mut tx, ctx, client, person, &old, &ask).await?,
-        State::Rejected => hand_in(&mut tx, ctx, client, person, Some(&old), &ask).await?,
-        State::Approved | State::Expired => {
-            return Err(DECIDED.refuse(format!("Your document is {}.", old.state)).into());
-        }
+    let document = match waits {
+        true => rewrite(&mut tx, ctx, client, person, &old, &ask).await?,
+        false => hand_in(&mut tx, ctx, client, person, Some(&old), &ask).await?,
     };
     tx.commit().await?;
     // files that it does not show any more are deleted
     ctx.wake.queue(Queue::Low);
     Ok(document)
+}
+
+/// Locks the caller, and finds the document that may be changed, and whether it waits; else it was rejected.
+pub(super) async fn may_amend(
+    tx: &mut PgConnection,
+    person: &Person,
+    version: Option<DateTime<Utc>>,
+) -> Result<(Row, bool)> {
+    let old = lock(tx, person).await?;
+    let old = old.ok_or_else(|| NOT_FOUND.refuse("You have not handed in any document."))?;
+    if version.is_some_and(|version| version != old.updated_at) {
+        return Err(user::CHANGED.refuse("The document has changed meanwhile.").into());
+    }
+    match old.state.parse().map_err(Error::internal)? {
+        State::Pending => Ok((old, true)),
+        State::Rejected => Ok((old, false)),
+        State::Approved | State::Expired => {
+            Err(DECIDED.refuse(format!("Your document is {}.", old.state)).into())
+        }
+    }
 }
 
 /// The caller's newest document, and those before it, newest first.
@@ -270,13 +301,15 @@ async fn hand_in(
     ask: &Submission,
 ) -> Result<Document> {
     let (user_id, now) = (person.user_id(), later(ctx, newest.map(|newest| newest.created_at)));
-    // files that the rejected one shows are taken over
-    check(&mut *tx, user_id, ask, newest.filter(|newest| is(newest, State::Rejected)), now).await?;
+    check(&mut *tx, user_id, &Draft::of(ask), newest, now).await?;
     let submission_id = id::ordered(now);
     let (sealed, hash) = seal_number(ctx, submission_id, &ask.number)?;
     if !store::insert(&mut *tx, user_id, &written(submission_id, ask, &sealed, &hash), now).await? {
         return Err(PENDING.refuse("Your last document still waits.").into());
     }
+    // what was decided against keeps its row; its files would hold the person's room for ever
+    let past = store::list_past_files(&mut *tx, user_id).await?;
+    upload::release_many(&mut *tx, &past, now).await?;
     store::set_status(&mut *tx, user_id).await?;
     let line = line(client, person, user_id, "kyc.submitted", details(submission_id, ask), now);
     audit::note(&mut *tx, line).await?;
@@ -294,7 +327,7 @@ async fn rewrite(
 ) -> Result<Document> {
     let (user_id, submission_id) = (person.user_id(), old.submission_id);
     let now = later(ctx, Some(old.updated_at));
-    check(&mut *tx, user_id, ask, Some(old), now).await?;
+    check(&mut *tx, user_id, &Draft::of(ask), Some(old), now).await?;
     let numbered = ask.number != number(ctx, old)?;
     let (sealed, hash) = seal_number(ctx, submission_id, &ask.number)?;
     store::set(&mut *tx, &written(submission_id, ask, &sealed, &hash), now).await?;
@@ -346,37 +379,70 @@ fn seal_number(ctx: &Context, submission_id: Uuid, number: &str) -> Result<(Vec<
     Ok((sealed, keys.derive(NUMBER).mac(&[number.as_bytes()])))
 }
 
+/// A side of a document that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sheet {
+    /// There is none.
+    None,
+    /// A file that was kept.
+    Kept(Uuid),
+    /// A file that is to be kept if all else holds.
+    Coming,
+}
+
+impl Sheet {
+    pub(super) fn of(file: Option<Uuid>) -> Self {
+        file.map_or(Self::None, Self::Kept)
+    }
+}
+
+/// What is looked at of a document before it is written.
+pub(super) struct Draft<'a> {
+    pub document_type: &'a str,
+    pub number: &'a str,
+    pub front: Sheet,
+    pub back: Sheet,
+}
+
+impl<'a> Draft<'a> {
+    fn of(ask: &'a Submission) -> Self {
+        let Submission { document_type, number, front, back } = ask;
+        Self { document_type, number, front: Sheet::Kept(*front), back: Sheet::of(*back) }
+    }
+}
+
 /// Takes the files, and refuses with every rule that does not hold: of the kind of document, its number, its
-/// sides, its files. Files that `old` shows are taken already.
-async fn check(
+/// sides, its files. Files that `old` shows are taken already, if it waits or was rejected.
+pub(super) async fn check(
     tx: &mut PgConnection,
     user_id: Uuid,
-    ask: &Submission,
+    ask: &Draft<'_>,
     old: Option<&Row>,
     now: DateTime<Utc>,
 ) -> Result<()> {
     let mut faults = Vec::new();
-    match store::find_type(&mut *tx, &ask.document_type).await? {
+    match store::find_type(&mut *tx, ask.document_type).await? {
         None => {
             let known = store::list_types(&mut *tx).await?.join(", ");
             faults.push(Fault::at("/document_type", "kyc.document_type", format!("One of these: {known}.")));
         }
         Some(kind) => {
-            if !fits(&kind, &ask.number)? {
+            if !fits(&kind, ask.number)? {
                 let told = format!("The number of this document ({}) is {}.", kind.name, kind.rule);
                 faults.push(Fault::at("/document_number", "kyc.number", told));
             }
-            if kind.two_sided && ask.back.is_none() {
+            if kind.two_sided && ask.back == Sheet::None {
                 let told = format!("This document ({}) has two sides.", kind.name);
                 faults.push(Fault::at("/document_back_url", "kyc.back", told));
             }
         }
     }
+    let old = old.filter(|old| is(old, State::Pending) || is(old, State::Rejected));
     let taken =
         |file: Uuid| old.is_some_and(|old| old.front_upload_id == file || old.back_upload_id == Some(file));
-    for (pointer, file) in [("/document_front_url", Some(ask.front)), ("/document_back_url", ask.back)] {
-        let Some(file) = file else { continue };
-        let twice = pointer == "/document_back_url" && file == ask.front;
+    for (pointer, sheet) in [("/document_front_url", ask.front), ("/document_back_url", ask.back)] {
+        let Sheet::Kept(file) = sheet else { continue };
+        let twice = pointer == "/document_back_url" && sheet == ask.front;
         if twice
             || (!taken(file) && !upload::attach(&mut *tx, file, user_id, Purpose::KycDocument, now).await?)
         {

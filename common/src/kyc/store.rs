@@ -185,6 +185,21 @@ pub async fn is_shown(tx: &mut PgConnection, user_id: Uuid, upload_id: Uuid) -> 
     .await
 }
 
+/// The files of somebody's documents that were rejected or have run out, but for those that another one shows.
+pub async fn list_past_files(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"SELECT DISTINCT file AS "file!"
+           FROM kyc_submissions k, unnest(ARRAY[k.front_upload_id, k.back_upload_id]) AS file
+           WHERE k.user_id = $1 AND k.state IN ('rejected', 'expired') AND file IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM kyc_submissions o
+                             WHERE o.user_id = $1 AND o.state IN ('pending', 'approved')
+                               AND (o.front_upload_id = file OR o.back_upload_id = file))"#,
+        user_id,
+    )
+    .fetch_all(tx)
+    .await
+}
+
 /// Approves a document.
 pub async fn set_approved(
     tx: &mut PgConnection,

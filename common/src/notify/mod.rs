@@ -196,7 +196,11 @@ impl Message {
             Self::Welcome
                 | Self::ProfileCompletionReminder
                 | Self::KycReminder
+                | Self::KycApproved
+                | Self::KycRejected
+                | Self::KycExpired
                 | Self::ReportReady
+                | Self::ExportReady
                 | Self::ReferralRewarded
                 | Self::StaffMessage
         )

@@ -417,7 +417,8 @@ pub async fn set_preferences(
 ) -> Sql<()> {
     sqlx::query!(
         "INSERT INTO profiles (user_id, created_at, updated_at, notification_preferences) VALUES ($1, $3, $3, $2)
-         ON CONFLICT (user_id) DO UPDATE SET notification_preferences = $2, updated_at = $3",
+         ON CONFLICT (user_id) DO UPDATE SET notification_preferences = $2,
+             updated_at = greatest($3, profiles.updated_at + interval '1 microsecond')",
         user_id,
         wanted,
         now,

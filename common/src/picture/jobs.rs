@@ -1,5 +1,5 @@
 //! Making a picture ready. Decoding is on a thread of its own kind; both sizes are kept first, and one transaction
-//! puts them in the place of the one before.
+//! puts them in the place of the one before. A schedule ends what no job makes ready any more.
 
 use std::time::Duration;
 
@@ -12,11 +12,13 @@ use super::{CONTENT_TYPE, render, store};
 use crate::audit::Client;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::job::{Job, Lease, Queue, Terms, Verdict};
+use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::upload::{self, Purpose};
 
 /// How long a picture that was sent is worth making ready.
 const LIFE: TimeDelta = TimeDelta::hours(24);
+/// People that are looked up at once.
+const BATCH: i64 = 200;
 
 /// Makes a picture that was sent into the two that are shown.
 #[derive(Debug, Deserialize, Serialize)]
@@ -29,11 +31,11 @@ pub struct MakeSizes {
 
 /// One at a time for a person, and not after a day.
 pub(super) fn terms(client: &Client, user_id: Uuid, now: DateTime<Utc>) -> Terms {
-    Terms {
-        expires_at: Some(now + LIFE),
-        serial_key: Some(format!("picture:{user_id}")),
-        ..Terms::of(client)
-    }
+    Terms { expires_at: Some(now + LIFE), serial_key: Some(serial_key(user_id)), ..Terms::of(client) }
+}
+
+fn serial_key(user_id: Uuid) -> String {
+    format!("picture:{user_id}")
 }
 
 impl Job for MakeSizes {
@@ -45,7 +47,7 @@ impl Job for MakeSizes {
     async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
         match self.make(ctx).await {
             Ok(()) => Verdict::Done,
-            // there is no room for it, and there will be none by trying again
+            // trying again would not help
             Err(Error::Refusal(refusal)) if refusal.status != 503 => match self.settle(ctx, None).await {
                 Ok(()) => Verdict::GiveUp(refusal.to_string()),
                 Err(error) => error.into(),
@@ -75,7 +77,9 @@ impl MakeSizes {
     }
 
     async fn keep(&self, ctx: &Context, made: Vec<u8>) -> Result<Uuid> {
-        let kept = upload::keep(ctx, self.user_id, Purpose::Picture, CONTENT_TYPE, Bytes::from(made)).await?;
+        // what was sent had room, and goes once these are there
+        let bytes = Bytes::from(made);
+        let kept = upload::keep_made(ctx, self.user_id, Purpose::Picture, CONTENT_TYPE, bytes).await?;
         Ok(kept.upload_id)
     }
 
@@ -111,5 +115,41 @@ impl MakeSizes {
         tx.commit().await?;
         ctx.wake.queue(Queue::Low);
         Ok(())
+    }
+}
+
+/// Ends pictures whose job ended without a word of it: its workers were lost, its time was over, an operator
+/// cancelled it. They are as good as damaged, and may be sent again.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct SettleLost {}
+
+impl Job for SettleLost {
+    const KIND: &'static str = "picture.settle_lost";
+    const QUEUE: Queue = Queue::Low;
+    const MAX_ATTEMPTS: i16 = 5;
+
+    async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
+        match settle_lost(ctx, lease).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+async fn settle_lost(ctx: &Context, lease: &Lease) -> Result<()> {
+    let mut after = Uuid::nil();
+    loop {
+        let waiting = store::list_waiting(&ctx.db, after, BATCH).await?;
+        let Some(last) = waiting.last() else { return Ok(()) };
+        after = last.user_id;
+        // a picture and its job come with one transaction: without a job it waits for nothing
+        let keys: Vec<String> = waiting.iter().map(|one| serial_key(one.user_id)).collect();
+        let owed = job::owed(ctx, &keys).await?;
+        for (one, _) in waiting.iter().zip(&keys).filter(|(_, key)| !owed.contains(*key)) {
+            if !lease.holds() {
+                return Ok(());
+            }
+            MakeSizes { user_id: one.user_id, upload_id: one.upload_id }.settle(ctx, None).await?;
+        }
     }
 }

@@ -1,35 +1,33 @@
-//! Pictures of people: what is sent is looked at (`look`), kept as it is for a moment, and made into two sizes by
-//! a job (`jobs`, `render`), upright and without what cameras write beside the picture. Then what was sent goes.
+//! Pictures of people: what is sent is looked at (`upload::look`), kept as it is for a moment, and made into two
+//! sizes by a job (`jobs`, `render`), upright and without what cameras write beside the picture. Then what was sent
+//! goes.
 
 mod jobs;
-mod look;
 mod render;
 mod store;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use jobs::MakeSizes;
-pub use look::Kind;
+pub use jobs::{MakeSizes, SettleLost};
 
 use crate::api_key::{Reader, Scope};
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::idempotency::{self, Begun};
 use crate::job::{self, Queue};
 use crate::profile::may_change;
 use crate::role::Permission;
 use crate::session::Person;
-use crate::upload::{self, Purpose};
+use crate::upload::look::{Fault, look};
+use crate::upload::{self, Purpose, Unclaimed, Upload};
 use crate::user::{self, line};
 
-/// Bytes that a picture may have as it is sent.
-pub const MOST_BYTES: usize = 5 * 1024 * 1024;
-/// Pixels that a picture may have.
-pub const MOST_PIXELS: u64 = 40_000_000;
+pub use crate::upload::look::{MOST_BYTES, MOST_PIXELS};
 
 /// There is no picture of this person, or not yet.
 pub const NOT_FOUND: Code = Code {
@@ -112,27 +110,56 @@ pub async fn send(
     bytes: Bytes,
     key: Option<&idempotency::Key>,
 ) -> Result<Sent> {
-    let kind = look::look(&bytes)?;
+    let kind = look(&bytes).map_err(refusal)?;
     let mut tx = ctx.db.begin().await?;
+    // a key that was answered before costs no object; one that was not is left free again
+    if let Some(outcome) = begun(&mut tx, ctx, key).await? {
+        return Ok(outcome);
+    }
     may_change(&mut tx, person, user_id).await?;
     // the object is kept with no transaction open
     tx.rollback().await?;
     let kept = upload::keep(ctx, user_id, Purpose::Picture, kind.content_type(), bytes).await?;
+    let unclaimed = Unclaimed::of(ctx, kept.upload_id);
+    let taken = take(ctx, client, person, user_id, &kept, key).await;
+    match &taken {
+        Ok(Taken::This(_)) => unclaimed.done(),
+        _ => unclaimed.release().await,
+    }
+    let (Taken::This(sent) | Taken::Before(sent)) = taken?;
+    Ok(sent)
+}
+
+/// Whose answer it is.
+enum Taken {
+    /// Of this picture.
+    This(Sent),
+    /// Of one that a parallel call with the same key sent.
+    Before(Sent),
+}
+
+/// The saved answer of a key, if it has one; else the key is this transaction's.
+async fn begun(tx: &mut PgConnection, ctx: &Context, key: Option<&idempotency::Key>) -> Result<Option<Sent>> {
+    let Some(key) = key else { return Ok(None) };
+    match idempotency::begin(tx, ctx.now(), key).await? {
+        Begun::Fresh => Ok(None),
+        Begun::Replay(outcome) => serde_json::from_slice(&outcome).map(Some).map_err(Error::internal),
+    }
+}
+
+/// Makes a file that was kept the picture that waits.
+async fn take(
+    ctx: &Context,
+    client: &Client,
+    person: &Person,
+    user_id: Uuid,
+    kept: &Upload,
+    key: Option<&idempotency::Key>,
+) -> Result<Taken> {
     let (now, sent) = (ctx.now(), Sent { user_id });
     let mut tx = ctx.db.begin().await?;
-    if let Some(key) = key {
-        let replay = match idempotency::begin(&mut tx, now, key).await {
-            Ok(Begun::Fresh) => None,
-            Ok(Begun::Replay(outcome)) => Some(Ok(outcome)),
-            Err(error) => Some(Err(error)),
-        };
-        if let Some(replay) = replay {
-            tx.rollback().await?;
-            let mut tx = ctx.db.begin().await?;
-            upload::release(&mut tx, kept.upload_id, now).await?;
-            tx.commit().await?;
-            return serde_json::from_slice(&replay?).map_err(Error::internal);
-        }
+    if let Some(before) = begun(&mut tx, ctx, key).await? {
+        return Ok(Taken::Before(before));
     }
     may_change(&mut tx, person, user_id).await?;
     let held = store::find(&mut *tx, user_id).await?.unwrap_or_default();
@@ -153,7 +180,16 @@ pub async fn send(
     }
     tx.commit().await?;
     ctx.wake.queue(Queue::Media);
-    Ok(sent)
+    Ok(Taken::This(sent))
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    match fault {
+        Fault::Type => TYPE.refuse("The file is neither JPEG nor PNG nor WebP."),
+        Fault::Broken => BROKEN.refuse("The file ends early or does not hold together."),
+        Fault::Animated => ANIMATED.refuse("The file holds more than one picture."),
+        Fault::Pixels => PIXELS.refuse(format!("{} megapixels are the most.", MOST_PIXELS / 1_000_000)),
+    }
 }
 
 /// Takes somebody's picture away, and one that is yet to be made ready.

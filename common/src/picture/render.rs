@@ -5,10 +5,10 @@ use std::io::Cursor;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits, Rgb, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits, Rgb, RgbImage};
 
-use super::look::Kind;
 use super::{MOST_PIXELS, Size};
+use crate::upload::look::Kind;
 
 /// Of the JPEGs.
 const QUALITY: u8 = 85;
@@ -27,9 +27,17 @@ pub fn sizes(bytes: &[u8]) -> Option<[Vec<u8>; 2]> {
     made.try_into().ok()
 }
 
+fn format(kind: Kind) -> ImageFormat {
+    match kind {
+        Kind::Jpeg => ImageFormat::Jpeg,
+        Kind::Png => ImageFormat::Png,
+        Kind::Webp => ImageFormat::WebP,
+    }
+}
+
 fn upright(bytes: &[u8]) -> ImageResult<Option<RgbImage>> {
     let Some(kind) = Kind::of(bytes) else { return Ok(None) };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), kind.format());
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format(kind));
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_MEMORY);
     reader.limits(limits);

@@ -1,4 +1,5 @@
-//! The SQL of pictures: one statement a function, rows out, no decisions.
+//! The SQL of pictures: one statement a function, rows out, no decisions. A change of a picture is one of the
+//! profile's version, which never goes back, whatever the clock of this process says.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
@@ -29,6 +30,25 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Held>> {
     .await
 }
 
+/// A picture that is yet to be made ready.
+pub struct Waiting {
+    pub user_id: Uuid,
+    pub upload_id: Uuid,
+}
+
+/// Pictures that are yet to be made ready, after a person.
+pub async fn list_waiting(db: impl PgExecutor<'_>, after: Uuid, most: i64) -> Sql<Vec<Waiting>> {
+    sqlx::query_as!(
+        Waiting,
+        r#"SELECT user_id, picture_waiting AS "upload_id!" FROM profiles
+           WHERE picture_waiting IS NOT NULL AND user_id > $1 ORDER BY user_id LIMIT $2"#,
+        after,
+        most,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Locks somebody, so that their picture changes by one at a time. False: nobody.
 pub async fn lock(tx: &mut PgConnection, user_id: Uuid) -> Sql<bool> {
     let found = sqlx::query!("SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE", user_id);
@@ -45,7 +65,8 @@ pub async fn set_waiting(
     sqlx::query!(
         "INSERT INTO profiles (user_id, picture_waiting, created_at, updated_at) VALUES ($1, $2, $3, $3)
          ON CONFLICT (user_id) DO UPDATE
-         SET picture_waiting = $2, picture_failed_at = NULL, updated_at = $3",
+         SET picture_waiting = $2, picture_failed_at = NULL,
+             updated_at = greatest($3, profiles.updated_at + interval '1 microsecond')",
         user_id,
         upload_id,
         now,
@@ -65,7 +86,7 @@ pub async fn set_ready(
 ) -> Sql<()> {
     sqlx::query!(
         "UPDATE profiles SET picture_large = $2, picture_small = $3, picture_waiting = NULL,
-                picture_failed_at = NULL, updated_at = $4
+                picture_failed_at = NULL, updated_at = greatest($4, updated_at + interval '1 microsecond')
          WHERE user_id = $1",
         user_id,
         large,
@@ -80,7 +101,9 @@ pub async fn set_ready(
 /// The one that waited could not be read; the one before stays.
 pub async fn set_failed(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
-        "UPDATE profiles SET picture_waiting = NULL, picture_failed_at = $2, updated_at = $2 WHERE user_id = $1",
+        "UPDATE profiles SET picture_waiting = NULL, picture_failed_at = $2,
+                updated_at = greatest($2, updated_at + interval '1 microsecond')
+         WHERE user_id = $1",
         user_id,
         now,
     )
@@ -93,7 +116,7 @@ pub async fn set_failed(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>
 pub async fn set_none(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
         "UPDATE profiles SET picture_large = NULL, picture_small = NULL, picture_waiting = NULL,
-                picture_failed_at = NULL, updated_at = $2
+                picture_failed_at = NULL, updated_at = greatest($2, updated_at + interval '1 microsecond')
          WHERE user_id = $1",
         user_id,
         now,

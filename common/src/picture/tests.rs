@@ -2,9 +2,9 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
-use super::look::look;
 use super::render::sizes;
 use crate::secret::random;
+use crate::upload::look::look;
 
 /// Red on the left, blue on the right.
 fn two_halves(width: u32, height: u32) -> DynamicImage {
@@ -18,14 +18,14 @@ fn file(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn code(bytes: &[u8]) -> &'static str {
-    look(bytes).map_or_else(|refusal| refusal.code, |kind| kind.content_type())
+fn media(bytes: &[u8]) -> &'static str {
+    look(bytes).expect("a picture").content_type()
 }
 
 fn shown(bytes: &[u8]) -> [RgbImage; 2] {
     let made = sizes(bytes).expect("made");
     made.map(|bytes| {
-        assert_eq!(code(&bytes), "image/jpeg");
+        assert_eq!(media(&bytes), "image/jpeg");
         image::load_from_memory(&bytes).expect("a JPEG").into_rgb8()
     })
 }
@@ -86,11 +86,6 @@ fn four_inks(stored: [u8; 4]) -> Vec<u8> {
     jpeg
 }
 
-/// A chunk of a PNG, with the check sum left out: nothing here reads it.
-fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-    [&u32::try_from(body.len()).expect("short").to_be_bytes()[..], kind, body, &[0; 4]].concat()
-}
-
 #[test]
 fn three_types_are_told_by_their_content_and_made_into_two_sizes() {
     let picture = two_halves(1200, 600);
@@ -100,7 +95,7 @@ fn three_types_are_told_by_their_content_and_made_into_two_sizes() {
         (ImageFormat::WebP, "image/webp"),
     ] {
         let bytes = file(&picture, format);
-        assert_eq!(code(&bytes), kind);
+        assert_eq!(media(&bytes), kind);
         let [large, small] = shown(&bytes);
         assert_eq!((large.dimensions(), small.dimensions()), ((512, 256), (128, 64)), "{kind}");
         assert!(
@@ -109,73 +104,6 @@ fn three_types_are_told_by_their_content_and_made_into_two_sizes() {
     }
     let [large, small] = shown(&file(&two_halves(100, 40), ImageFormat::Png));
     assert_eq!((large.dimensions(), small.dimensions()), ((100, 40), (100, 40)), "none is made larger");
-}
-
-#[test]
-fn other_files_are_refused_whatever_they_are_called() {
-    let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>";
-    let others: [&[u8]; 8] = [
-        b"",
-        svg,
-        b"GIF89a\x01\0\x01\0\0\0\0;",
-        b"%PDF-1.7",
-        b"BM\0\0\0\0",
-        b"RIFF\x04\0\0\0WAVE",
-        b"\x89PNG\n",
-        &[0xff, 0xd8],
-    ];
-    for bytes in others {
-        assert_eq!(code(bytes), "picture.type", "{bytes:?}");
-    }
-}
-
-#[test]
-fn a_file_that_ends_early_is_refused_wherever_it_ends() {
-    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
-        let bytes = file(&two_halves(64, 48), format);
-        for end in 12..bytes.len() {
-            assert_eq!(code(&bytes[..end]), "picture.broken", "{format:?} cut at {end} of {}", bytes.len());
-        }
-        assert_ne!(code(&[&bytes[..], b"what a phone adds"].concat()), "picture.broken", "{format:?}");
-    }
-}
-
-#[test]
-fn what_a_head_claims_is_refused_before_anything_is_decoded() {
-    let png = |width: u32, height: u32| {
-        let head = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
-        [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &head), chunk(b"IDAT", &[0; 64]), chunk(b"IEND", &[])]
-            .concat()
-    };
-    assert_eq!(code(&png(30_000, 30_000)), "picture.pixels");
-    assert_eq!(code(&png(u32::MAX, u32::MAX)), "picture.pixels");
-    assert_eq!(code(&png(0, 10)), "picture.broken");
-    assert_eq!(code(&png(8_000, 5_000)), "image/png", "40 megapixels are taken");
-    assert_eq!(code(&png(8_000, 5_001)), "picture.pixels");
-    assert!(sizes(&png(30_000, 30_000)).is_none(), "nor does the job decode it");
-    assert!(sizes(&png(8_000, 5_000)).is_none(), "its data is no picture");
-    let mut jpeg = file(&two_halves(64, 48), ImageFormat::Jpeg);
-    let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a frame");
-    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x75, 0x30, 0x75, 0x30]);
-    assert_eq!(code(&jpeg), "picture.pixels");
-    let mut webp = file(&two_halves(64, 48), ImageFormat::WebP);
-    let data = webp.windows(4).position(|kind| kind == b"VP8L").expect("lossless");
-    webp[data + 9..data + 13].copy_from_slice(&[0xff, 0xff, 0xff, 0x0f]);
-    assert_eq!(code(&webp), "picture.pixels");
-}
-
-#[test]
-fn what_moves_is_refused() {
-    let png = file(&two_halves(64, 48), ImageFormat::Png);
-    let animated = [&png[..33], &chunk(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0])[..], &png[33..]].concat();
-    assert_eq!(code(&animated), "picture.animated");
-    let extended = [2, 0, 0, 0, 63, 0, 0, 47, 0, 0];
-    let mut webp = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0".to_vec();
-    webp.extend_from_slice(&extended);
-    webp.extend_from_slice(b"ANIM\x06\0\0\0\0\0\0\0\0\0");
-    let size = u32::try_from(webp.len() - 8).expect("short").to_le_bytes();
-    webp[4..8].copy_from_slice(&size);
-    assert_eq!(code(&webp), "picture.animated");
 }
 
 #[test]
@@ -190,7 +118,7 @@ fn pictures_come_out_upright_and_without_what_the_camera_wrote() {
     ];
     for (orientation, red, blue) in places {
         let sent = turned(&jpeg, orientation);
-        assert_eq!(code(&sent), "image/jpeg");
+        assert_eq!(media(&sent), "image/jpeg");
         let made = sizes(&sent).expect("made");
         for bytes in &made {
             assert!(!bytes.windows(4).any(|part| part == b"Exif" || part == b"GPS "), "{orientation}");
@@ -212,7 +140,7 @@ fn four_inks_come_out_in_their_colours() {
         ([255, 255, 255, 255], [255, 255, 255]),
     ] {
         let sent = four_inks(stored);
-        assert_eq!(code(&sent), "image/jpeg");
+        assert_eq!(media(&sent), "image/jpeg");
         let [large, small] = shown(&sent);
         assert_eq!(large.dimensions(), (8, 8));
         assert!(near(*small.get_pixel(4, 4), wanted), "{stored:?} became {:?}", small.get_pixel(4, 4));
@@ -240,8 +168,15 @@ fn damaged_files_end_in_a_refusal_or_a_picture() {
             if look(&bytes).is_ok()
                 && let Some([large, small]) = sizes(&bytes)
             {
-                assert!(code(&large) == "image/jpeg" && code(&small) == "image/jpeg");
+                assert!(media(&large) == "image/jpeg" && media(&small) == "image/jpeg");
             }
         }
     }
+}
+
+#[test]
+fn what_a_head_claims_is_not_decoded() {
+    let mut png = file(&two_halves(64, 48), ImageFormat::Png);
+    png[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
+    assert!(sizes(&png).is_none(), "30,000 by 30,000");
 }

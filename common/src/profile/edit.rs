@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -130,7 +130,8 @@ pub(super) async fn put(
     if old.state == state {
         return Ok(old);
     }
-    let (user_id, now) = (old.user_id, ctx.now());
+    // later than its last change, whatever the clock of the process was that made it
+    let (user_id, now) = (old.user_id, ctx.now().max(old.updated_at + TimeDelta::microseconds(1)));
     store::set(&mut *tx, user_id, &state, now).await?;
     if (&state.address, &state.preferred_language) != (&old.state.address, &old.state.preferred_language) {
         store::set_shared(&mut *tx, user_id, &state, now).await?;
@@ -143,7 +144,7 @@ pub(super) async fn put(
         }
         notify::set_preferences(&mut *tx, ctx, client, person, user_id, &wanted).await?;
     }
-    history::keep(&mut *tx, ctx, person, user_id, (&old.state, &state), restored).await?;
+    history::keep(&mut *tx, ctx, person, user_id, (&old.state, &state), restored, now).await?;
     let details = restored.map_or_else(|| json!({}), |change_id| json!({ "restored": change_id }));
     let line = line(client, person, user_id, "profile.changed", details, now);
     let change = Changed { old: facts(&old.state), new: facts(&state) };

@@ -1,9 +1,12 @@
 //! The changes of a profile: by whom, when, and what it said before and after, sealed under the person's own
-//! key. Staff can take back a change and all that came after it.
+//! key. Staff can take back a change and all that came after it; what those did not touch stays as it is, for the
+//! record it is shared with has changes of its own.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -21,6 +24,8 @@ use crate::{id, seal};
 const MOST: i64 = 200;
 /// What its cursors are of.
 const LIST: &str = "profile_history";
+/// Clocks of a deployment differ by less.
+const AHEAD: TimeDelta = TimeDelta::days(1);
 /// What the sealed texts are for.
 const SEALED_FOR: &[u8] = b"profile_change";
 
@@ -62,13 +67,14 @@ pub(super) async fn keep(
     user_id: Uuid,
     (before, after): (&State, &State),
     restored: Option<Uuid>,
+    now: DateTime<Utc>,
 ) -> Result<()> {
     let key = user_key(&mut *tx, ctx, user_id).await?;
     let text = Sealed { before: before.clone(), after: after.clone() };
     let text = serde_json::to_vec(&text).map_err(Error::internal)?;
     let change = store::Change {
-        change_id: id::ordered(ctx.now()),
-        at: ctx.now(),
+        change_id: id::ordered(now),
+        at: now,
         actor: person.user_id(),
         restored,
         sealed: seal::seal_with(&key, SEALED_FOR, &text)?,
@@ -96,7 +102,7 @@ pub async fn list(
     let keys = &ctx.config.keys;
     let before = match cursor {
         Some(text) => cursor::read(keys, LIST, user_id, text)?,
-        None => Place { at: ctx.now(), id: Uuid::max() },
+        None => Place { at: ctx.now() + AHEAD, id: Uuid::max() },
     };
     let limit = usize::from(limit);
     // one more tells whether there is a next page
@@ -146,20 +152,25 @@ fn opened(key: &[u8; 32], row: store::Change) -> Result<Changed> {
     })
 }
 
+/// A state by the names of its fields.
+fn fields(state: &State) -> Result<Map<String, Value>> {
+    match serde_json::to_value(state).map_err(Error::internal)? {
+        Value::Object(fields) => Ok(fields),
+        other => Err(Error::internal(format!("a state is no object: {other}"))),
+    }
+}
+
 /// A state by the names that fields have on the wire.
-fn shown(state: &State) -> Result<serde_json::Map<String, Value>> {
-    let mut fields = match serde_json::to_value(state).map_err(Error::internal)? {
-        Value::Object(fields) => fields,
-        other => return Err(Error::internal(format!("a state is no object: {other}"))),
-    };
+fn shown(state: &State) -> Result<Map<String, Value>> {
+    let mut fields = fields(state)?;
     if let Some(off) = fields.remove("off") {
         fields.insert("switched_off".to_owned(), off);
     }
     Ok(fields)
 }
 
-/// Takes back a change of a profile and all that came after it: the profile says again what it said before. For
-/// staff; what it says by then is kept as one more change.
+/// Takes back a change of a profile and all that came after it: each field that they touched says again what it said
+/// before the first of them that did. For staff; what it says by then is kept as one more change.
 ///
 /// # Errors
 /// `auth.forbidden`, `user.not_found`, `profile.change_not_found`.
@@ -173,11 +184,28 @@ pub async fn restore(
     person.may(Permission::UsersWrite)?;
     let mut tx = ctx.db.begin().await?;
     let old = edit::lock(&mut tx, person, user_id).await?;
-    let sealed = store::find_change(&mut *tx, user_id, change_id).await?;
-    let sealed = sealed.ok_or_else(|| CHANGE_NOT_FOUND.refuse("This profile had no such change."))?;
+    let changes = store::list_changes_since(&mut *tx, user_id, change_id).await?;
+    if changes.is_empty() {
+        return Err(CHANGE_NOT_FOUND.refuse("This profile had no such change.").into());
+    }
     let key = user_key(&mut tx, ctx, user_id).await?;
-    let before = open(&key, &sealed)?.before;
+    let changes = changes.iter().map(|sealed| open(&key, sealed)).collect::<Result<Vec<_>>>()?;
+    let before = taken_back(&old.state, &changes)?;
     let new = edit::put(&mut tx, ctx, client, person, old, before, Some(change_id)).await?;
     tx.commit().await?;
     Ok(new)
+}
+
+/// A state without these changes, oldest first.
+fn taken_back(state: &State, changes: &[Sealed]) -> Result<State> {
+    let (mut said, mut touched) = (fields(state)?, BTreeSet::new());
+    for change in changes {
+        let after = fields(&change.after)?;
+        for (name, before) in fields(&change.before)? {
+            if after.get(&name) != Some(&before) && touched.insert(name.clone()) {
+                said.insert(name, before);
+            }
+        }
+    }
+    serde_json::from_value(Value::Object(said)).map_err(Error::internal)
 }

@@ -163,13 +163,20 @@ pub async fn list_changes(
     .await
 }
 
-/// What a change of somebody's sealed.
-pub async fn find_change(db: impl PgExecutor<'_>, user_id: Uuid, change_id: Uuid) -> Sql<Option<Vec<u8>>> {
+/// What a change of somebody's sealed, and all after it, oldest first. Empty: there is no such change.
+pub async fn list_changes_since(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    change_id: Uuid,
+) -> Sql<Vec<Vec<u8>>> {
     sqlx::query_scalar!(
-        "SELECT sealed FROM profile_changes WHERE change_id = $2 AND user_id = $1",
+        "SELECT c.sealed FROM profile_changes c
+         JOIN profile_changes f ON f.user_id = c.user_id AND (c.at, c.change_id) >= (f.at, f.change_id)
+         WHERE f.change_id = $2 AND c.user_id = $1
+         ORDER BY c.at, c.change_id",
         user_id,
         change_id,
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
 }

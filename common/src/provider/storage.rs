@@ -5,6 +5,8 @@
 mod settings;
 
 use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +52,11 @@ pub type Stream = BoxStream<'static, Result<Bytes>>;
 
 /// Keeps objects.
 #[derive(Clone)]
-pub struct Storage(Arc<dyn ObjectStore>);
+pub struct Storage {
+    store: Arc<dyn ObjectStore>,
+    /// Where objects are files of this machine.
+    folder: Option<PathBuf>,
+}
 
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,15 +71,15 @@ impl Storage {
     /// # Errors
     /// Settings that cannot be used.
     pub fn open(settings: &Settings) -> Result<Self> {
-        let store: Arc<dyn ObjectStore> = match settings {
+        Ok(match settings {
             Settings::Disk(folder) => {
-                let folder = Path::from_absolute_path(folder).map_err(Error::internal)?;
+                let prefix = Path::from_absolute_path(folder).map_err(Error::internal)?;
                 // what was answered for is on the disk
-                Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), folder))
+                let store = PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix);
+                Self { store: Arc::new(store), folder: Some(folder.clone()) }
             }
-            Settings::Bucket(bucket) => Arc::new(s3(bucket)?),
-        };
-        Ok(Self(store))
+            Settings::Bucket(bucket) => Self { store: Arc::new(s3(bucket)?), folder: None },
+        })
     }
 
     /// Keeps an object under a key, in place of what was there.
@@ -82,7 +88,7 @@ impl Storage {
     /// `storage.unavailable`.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
         let key = path(key)?;
-        within(PATIENCE, "put", self.0.put(&key, bytes.into())).await?;
+        within(PATIENCE, "put", self.store.put(&key, bytes.into())).await?;
         Ok(())
     }
 
@@ -93,7 +99,7 @@ impl Storage {
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         let key = path(key)?;
         let read = async {
-            match self.0.get(&key).await {
+            match self.store.get(&key).await {
                 Ok(object) => object.bytes().await.map(Some),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
@@ -109,7 +115,7 @@ impl Storage {
     pub async fn stream(&self, key: &str) -> Result<Option<Stream>> {
         let key = path(key)?;
         let open = async {
-            match self.0.get(&key).await {
+            match self.store.get(&key).await {
                 Ok(object) => Ok(Some(object.into_stream())),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
@@ -133,20 +139,25 @@ impl Storage {
     /// `storage.unavailable`.
     pub async fn writer(&self, key: &str) -> Result<Writer> {
         let key = path(key)?;
-        let upload = within(PATIENCE, "writer", self.0.put_multipart(&key)).await?;
+        let upload = within(PATIENCE, "writer", self.store.put_multipart(&key)).await?;
         Ok(Writer(WriteMultipart::new_with_chunk_size(upload, PART)))
     }
 
-    /// Deletes an object. One that is not there is deleted.
+    /// Deletes an object, and what was left of it by a process that died while it wrote. One that is not there is
+    /// deleted.
     ///
     /// # Errors
     /// `storage.unavailable`.
     pub async fn delete(&self, key: &str) -> Result<()> {
-        let key = path(key)?;
+        let object = path(key)?;
         let gone = async {
-            match self.0.delete(&key).await {
-                Err(object_store::Error::NotFound { .. }) => Ok(()),
-                other => other,
+            match self.store.delete(&object).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            match &self.folder {
+                Some(folder) => delete_halves(folder.join(object.as_ref())).await,
+                None => Ok(()),
             }
         };
         within(PATIENCE, "delete", gone).await
@@ -191,6 +202,23 @@ impl Writer {
     pub async fn abort(self) -> Result<()> {
         within(PATIENCE, "abort", self.0.abort()).await
     }
+}
+
+/// The folder's store writes to `<object>#1` first, or to the next number that is free, and gives it its name once
+/// it is whole.
+async fn delete_halves(object: PathBuf) -> object_store::Result<()> {
+    for number in 1.. {
+        let mut half = object.clone().into_os_string();
+        half.push(format!("#{number}"));
+        match tokio::fs::remove_file(half).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) => {
+                return Err(object_store::Error::Generic { store: "folder", source: error.into() });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn path(key: &str) -> Result<Path> {
@@ -276,7 +304,7 @@ impl HttpConnector for Connector {
 mod tests {
     use super::*;
 
-    fn folder(name: &str) -> (std::path::PathBuf, Storage) {
+    fn folder(name: &str) -> (PathBuf, Storage) {
         let path = std::env::temp_dir().join(format!("keryu storage-{}-{name}", std::process::id()));
         let storage = Storage::open(&Settings::Disk(path.clone())).expect("storage");
         (path, storage)
@@ -294,6 +322,24 @@ mod tests {
         assert_eq!(got.as_deref(), Some(&b"second"[..]));
         storage.delete("picture/ab/one").await.expect("delete");
         assert_eq!(storage.get("picture/ab/one").await.expect("get"), None);
+        std::fs::remove_dir_all(path).expect("folder");
+    }
+
+    #[tokio::test]
+    async fn deleting_takes_along_what_a_dead_process_wrote_of_it() {
+        let (path, storage) = folder("halves");
+        storage.put("picture/ab/one", Bytes::from_static(b"one")).await.expect("put");
+        storage.put("picture/ab/two", Bytes::from_static(b"two")).await.expect("put");
+        // as the store names what it has not finished
+        for half in ["one#1", "one#2", "never#1"] {
+            std::fs::write(path.join("picture/ab").join(half), b"half").expect("half");
+        }
+        for key in ["picture/ab/one", "picture/ab/never"] {
+            storage.delete(key).await.expect("delete");
+        }
+        let left = std::fs::read_dir(path.join("picture/ab")).expect("folder");
+        let left: Vec<_> = left.map(|entry| entry.expect("entry").file_name()).collect();
+        assert_eq!(left, ["two"]);
         std::fs::remove_dir_all(path).expect("folder");
     }
 

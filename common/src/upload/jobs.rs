@@ -2,7 +2,7 @@
 //! nothing knows of. Each released upload has a job of its own; a schedule finds what nothing came to refer to,
 //! and what a job could not do.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use crate::job::{Job, Lease, Queue, Verdict};
 const PATIENCE: TimeDelta = TimeDelta::hours(24);
 /// Objects deleted in one round.
 const BATCH: i64 = 200;
+/// So many in a row that cannot be deleted, and the store is what is broken.
+const MOST_FAILED: usize = 100;
 
 /// Deletes the object of one released upload, and its row.
 #[derive(Debug, Deserialize, Serialize)]
@@ -65,16 +67,25 @@ impl Job for Cleanup {
 async fn all(ctx: &Context, lease: &Lease) -> Result<()> {
     let before = ctx.now() - PATIENCE;
     while store::set_stale_released(&ctx.db, before, ctx.now(), BATCH).await? == BATCH as u64 {}
+    // one object that cannot be deleted keeps none behind it: the first failure is told in the end
+    let (mut place, mut failed, mut in_a_row) = ((DateTime::UNIX_EPOCH, Uuid::nil()), None, 0);
     loop {
-        let released = store::list_released(&ctx.db, before, BATCH).await?;
+        let released = store::list_released(&ctx.db, before, place, BATCH).await?;
         for upload in &released {
-            if !lease.holds() {
-                return Ok(());
+            if !lease.holds() || in_a_row == MOST_FAILED {
+                return failed.map_or(Ok(()), Err);
             }
-            delete(ctx, upload).await?;
+            match delete(ctx, upload).await {
+                Ok(()) => in_a_row = 0,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    in_a_row += 1;
+                }
+            }
+            place = (upload.released_at, upload.upload_id);
         }
         if released.len() < BATCH as usize {
-            return Ok(());
+            return failed.map_or(Ok(()), Err);
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Files that people sent, or that jobs made for them. A row is there before its object and until after it, so
 //! that no crash leaves an object that nothing knows of: reserved under the quota, stored, attached to what
-//! refers to it, released, deleted (`jobs`). Documents and exports are sealed at rest (`sealed`), each under a
-//! key of its own.
+//! refers to it, released, deleted (`jobs`). What is kept for something that may not come to be is held by
+//! `unclaimed`. Documents and exports are sealed at rest (`sealed`), each under a key of its own. What a picture
+//! is, says `look`.
 
 mod jobs;
+pub mod look;
 pub mod sealed;
 mod store;
 mod stream;
+mod unclaimed;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,6 +18,7 @@ use uuid::Uuid;
 
 pub use jobs::{Cleanup, DeleteReleased};
 pub use stream::{Writer, stream, writer};
+pub use unclaimed::Unclaimed;
 
 use crate::config::{Source, Stage};
 use crate::context::Context;
@@ -89,9 +93,9 @@ impl Purpose {
         !matches!(self, Self::Picture)
     }
 
-    /// Whether it counts to the quota.
-    fn counts(self) -> bool {
-        !matches!(self, Self::Export)
+    /// How much a person may keep of what counts; none: it does not count.
+    fn quota(self, ctx: &Context) -> Option<u64> {
+        (!matches!(self, Self::Export)).then_some(ctx.config.upload.per_user)
     }
 }
 
@@ -118,7 +122,8 @@ struct Place {
     key: Option<[u8; 32]>,
 }
 
-/// Keeps a file for somebody. It is deleted after a day if nothing is [`attach`]ed to it.
+/// Keeps a file for somebody. It is deleted after a day if nothing is [`attach`]ed to it, and counts no longer if
+/// the caller goes away while it is written.
 ///
 /// # Errors
 /// `storage.quota`, `storage.unavailable`; `user.not_found` as a defect.
@@ -129,17 +134,49 @@ pub async fn keep(
     content_type: &str,
     bytes: Bytes,
 ) -> Result<Upload> {
+    put(ctx, owner, purpose, content_type, bytes, purpose.quota(ctx)).await
+}
+
+/// As [`keep`], for what a job made of a file of theirs and what takes its place: there is room for it, however
+/// little is left. It counts as any other does.
+///
+/// # Errors
+/// `storage.unavailable`; `user.not_found` as a defect.
+pub async fn keep_made(
+    ctx: &Context,
+    owner: Uuid,
+    purpose: Purpose,
+    content_type: &str,
+    bytes: Bytes,
+) -> Result<Upload> {
+    put(ctx, owner, purpose, content_type, bytes, None).await
+}
+
+async fn put(
+    ctx: &Context,
+    owner: Uuid,
+    purpose: Purpose,
+    content_type: &str,
+    bytes: Bytes,
+    quota: Option<u64>,
+) -> Result<Upload> {
     let size = bytes.len() as u64;
-    let (upload, place) = reserve(ctx, owner, purpose, content_type, size).await?;
+    let (upload, place) = reserve(ctx, owner, purpose, content_type, size, quota).await?;
+    let unclaimed = Unclaimed::of(ctx, upload.upload_id);
     let bytes = match place.key {
         None => bytes,
         Some(key) => sealed::seal(&key, upload.upload_id, &bytes)?,
     };
     if let Err(error) = ctx.storage.put(&place.object, bytes).await {
-        store::set_released(&ctx.db, upload.upload_id, ctx.now()).await?;
+        unclaimed.release().await;
         return Err(error);
     }
-    stored(ctx, upload).await
+    let stored = stored(ctx, upload).await;
+    match &stored {
+        Ok(_) => unclaimed.done(),
+        Err(_) => unclaimed.release().await,
+    }
+    stored
 }
 
 /// A row for an object that is still to come: from now on its bytes count.
@@ -149,6 +186,7 @@ async fn reserve(
     purpose: Purpose,
     content_type: &str,
     size: u64,
+    quota: Option<u64>,
 ) -> Result<(Upload, Place)> {
     let now = ctx.now();
     let upload_id = id::ordered(now);
@@ -160,7 +198,7 @@ async fn reserve(
         Some(key) => Some(seal::seal(&ctx.config.keys, SEALED_FOR, upload_id.as_bytes(), key)?),
     };
     let mut tx = ctx.db.begin().await?;
-    must_fit(&mut tx, ctx, owner, purpose, size).await?;
+    must_fit(&mut tx, owner, size, quota).await?;
     let new = store::NewUpload {
         upload_id,
         user_id: owner,
@@ -178,18 +216,12 @@ async fn reserve(
 }
 
 /// Refuses what does not fit, and holds the owner's row so that nothing else comes between.
-async fn must_fit(
-    tx: &mut PgConnection,
-    ctx: &Context,
-    owner: Uuid,
-    purpose: Purpose,
-    size: u64,
-) -> Result<()> {
+async fn must_fit(tx: &mut PgConnection, owner: Uuid, size: u64, quota: Option<u64>) -> Result<()> {
     if !store::lock_owner(tx, owner).await? {
         return Err(Error::internal("nobody is there to keep a file for"));
     }
-    let most = ctx.config.upload.per_user;
-    if purpose.counts() && u64::try_from(store::sum_size(tx, owner).await?).unwrap_or(0) + size > most {
+    let Some(most) = quota else { return Ok(()) };
+    if u64::try_from(store::sum_size(tx, owner).await?).unwrap_or(0) + size > most {
         return Err(QUOTA.refuse(format!("A person's files may take {} KiB in all.", most / 1024)).into());
     }
     Ok(())
@@ -232,6 +264,17 @@ pub async fn release(tx: &mut PgConnection, upload_id: Uuid, now: DateTime<Utc>)
     Ok(())
 }
 
+/// As [`release`], of many at once; those that were released before stay so.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn release_many(tx: &mut PgConnection, uploads: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+    for upload_id in store::set_many_released(&mut *tx, uploads, now).await? {
+        job::enqueue(&mut *tx, now, &DeleteReleased { upload_id }, Terms::default()).await?;
+    }
+    Ok(())
+}
+
 /// Releases with the caller's transaction all that somebody keeps, and forgets whose it was: the clean-up
 /// deletes it.
 ///
@@ -252,7 +295,7 @@ pub async fn read(
     purpose: Purpose,
 ) -> Result<Option<(Upload, Bytes)>> {
     let Some((upload, place)) = find(ctx, upload_id, owner, purpose).await? else { return Ok(None) };
-    let Some(bytes) = ctx.storage.get(&place.object).await? else { return Err(lost(upload_id)) };
+    let Some(bytes) = ctx.storage.get(&place.object).await? else { return lost(ctx, &upload).await };
     let bytes = match place.key {
         None => bytes,
         Some(key) => sealed::open(&key, upload_id, &bytes)?,
@@ -287,9 +330,14 @@ async fn find(
     Ok(Some((upload, Place { object: row.object, key })))
 }
 
-/// A row without its object: somebody took it from the store.
-fn lost(upload_id: Uuid) -> Error {
-    Error::internal(format!("the object of upload {upload_id} is not in the store"))
+/// What an object is that is not there: none any more, where its row was released since it was read. Else somebody
+/// took it from the store.
+async fn lost<T>(ctx: &Context, upload: &Upload) -> Result<Option<T>> {
+    let Upload { upload_id, user_id, purpose, .. } = *upload;
+    match store::find(&ctx.db, upload_id, user_id, purpose.name()).await? {
+        None => Ok(None),
+        Some(_) => Err(Error::internal(format!("the object of upload {upload_id} is not in the store"))),
+    }
 }
 
 /// The files that somebody keeps, but for exports, oldest first.

@@ -30,6 +30,7 @@ pub struct Row {
 pub struct Released {
     pub upload_id: Uuid,
     pub object: String,
+    pub released_at: DateTime<Utc>,
 }
 
 /// Locks somebody, so that what they keep is counted by one at a time. False: they are gone.
@@ -126,6 +127,41 @@ pub async fn set_released(db: impl PgExecutor<'_>, upload_id: Uuid, now: DateTim
     Ok(done.rows_affected() > 0)
 }
 
+/// Nobody wants these any more. Answers with those that were wanted until now.
+pub async fn set_many_released(
+    tx: &mut PgConnection,
+    uploads: &[Uuid],
+    now: DateTime<Utc>,
+) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "UPDATE uploads SET released_at = $2 WHERE upload_id = ANY($1) AND released_at IS NULL
+         RETURNING upload_id",
+        uploads,
+        now,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// Releases those of these that nothing refers to. Answers with those whose object is there.
+pub async fn set_unattached_released(
+    tx: &mut PgConnection,
+    uploads: &[Uuid],
+    now: DateTime<Utc>,
+) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"WITH released AS (
+               UPDATE uploads SET released_at = $2
+               WHERE upload_id = ANY($1) AND attached_at IS NULL AND released_at IS NULL
+               RETURNING upload_id, stored_at)
+           SELECT upload_id AS "upload_id!" FROM released WHERE stored_at IS NOT NULL"#,
+        uploads,
+        now,
+    )
+    .fetch_all(tx)
+    .await
+}
+
 /// Releases all that somebody keeps, and forgets whose it was.
 pub async fn set_all_released(tx: &mut PgConnection, user_id: Uuid, now: DateTime<Utc>) -> Sql<()> {
     sqlx::query!(
@@ -158,14 +194,22 @@ pub async fn set_stale_released(
     Ok(done.rows_affected())
 }
 
-/// What is to be deleted: released, and no longer about to be written.
-pub async fn list_released(db: impl PgExecutor<'_>, before: DateTime<Utc>, most: i64) -> Sql<Vec<Released>> {
+/// What is to be deleted, after a place in the order in which it was released: what is no longer about to be
+/// written.
+pub async fn list_released(
+    db: impl PgExecutor<'_>,
+    before: DateTime<Utc>,
+    (released_at, upload_id): (DateTime<Utc>, Uuid),
+    most: i64,
+) -> Sql<Vec<Released>> {
     sqlx::query_as!(
         Released,
-        "SELECT upload_id, object FROM uploads
-         WHERE released_at IS NOT NULL AND (stored_at IS NOT NULL OR created_at < $1)
-         ORDER BY released_at LIMIT $2",
+        r#"SELECT upload_id, object, released_at AS "released_at!" FROM uploads
+           WHERE (released_at, upload_id) > ($2, $3) AND (stored_at IS NOT NULL OR created_at < $1)
+           ORDER BY released_at, upload_id LIMIT $4"#,
         before,
+        released_at,
+        upload_id,
         most,
     )
     .fetch_all(db)
@@ -176,8 +220,8 @@ pub async fn list_released(db: impl PgExecutor<'_>, before: DateTime<Utc>, most:
 pub async fn find_released(db: impl PgExecutor<'_>, upload_id: Uuid) -> Sql<Option<Released>> {
     sqlx::query_as!(
         Released,
-        "SELECT upload_id, object FROM uploads
-         WHERE upload_id = $1 AND released_at IS NOT NULL AND stored_at IS NOT NULL",
+        r#"SELECT upload_id, object, released_at AS "released_at!" FROM uploads
+           WHERE upload_id = $1 AND released_at IS NOT NULL AND stored_at IS NOT NULL"#,
         upload_id,
     )
     .fetch_optional(db)

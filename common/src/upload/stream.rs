@@ -23,7 +23,7 @@ pub async fn stream(
     purpose: Purpose,
 ) -> Result<Option<(Upload, Stream)>> {
     let Some((upload, place)) = find(ctx, upload_id, owner, purpose).await? else { return Ok(None) };
-    let Some(pieces) = ctx.storage.stream(&place.object).await? else { return Err(lost(upload_id)) };
+    let Some(pieces) = ctx.storage.stream(&place.object).await? else { return lost(ctx, &upload).await };
     let pieces = match place.key {
         None => pieces,
         Some(key) => opened(pieces, Opener::new(&key, upload_id)?),
@@ -68,7 +68,8 @@ impl std::fmt::Debug for Writer {
 /// # Errors
 /// `storage.unavailable`.
 pub async fn writer(ctx: &Context, owner: Uuid, purpose: Purpose, content_type: &str) -> Result<Writer> {
-    let (upload, Place { object, key }) = reserve(ctx, owner, purpose, content_type, 0).await?;
+    let (upload, Place { object, key }) =
+        reserve(ctx, owner, purpose, content_type, 0, purpose.quota(ctx)).await?;
     let object = match ctx.storage.writer(&object).await {
         Ok(object) => object,
         Err(error) => {
@@ -138,7 +139,7 @@ impl Writer {
 /// What was written counts from now on, if it fits.
 async fn settle(ctx: &Context, upload: &Upload) -> Result<()> {
     let mut tx = ctx.db.begin().await?;
-    must_fit(&mut tx, ctx, upload.user_id, upload.purpose, upload.size).await?;
+    must_fit(&mut tx, upload.user_id, upload.size, upload.purpose.quota(ctx)).await?;
     let size = i64::try_from(upload.size).map_err(Error::internal)?;
     store::set_size(&mut tx, upload.upload_id, size).await?;
     tx.commit().await?;

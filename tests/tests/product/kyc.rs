@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use image::ImageFormat;
-use keryu_common::job::Terms;
+use keryu_common::job::{Terms, schedule};
 use keryu_common::kyc::ExpireDocuments;
 use keryu_common::reminder::SendReminders;
 use keryu_common::user::erase::EraseDue;
+use keryu_worker::registry::registry;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::support::paper::{file, hand_in, passport, picture, send_file, send_form, somebody};
+use super::support::paper::{
+    Part, animated, file, hand_in, passport, patch_form, picture, send_file, send_form, somebody,
+};
 use super::support::product::{field, read};
 use super::support::{Engine, Product, dump};
 
@@ -214,7 +217,10 @@ async fn what_is_no_whole_picture_or_pdf_is_refused_by_its_content() {
     let mut large = jpeg.clone();
     large.resize(5 * 1024 * 1024 + 1, 0);
     let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>";
+    let [moving_png, moving_webp] = animated();
     for (bytes, status, code) in [
+        (&moving_png[..], 422, "kyc.file_type"),
+        (&moving_webp[..], 422, "kyc.file_type"),
         (&jpeg[..jpeg.len() / 2], 422, "kyc.file_broken"),
         (&huge[..], 422, "kyc.file_pixels"),
         (&svg[..], 422, "kyc.file_type"),
@@ -321,6 +327,216 @@ async fn a_document_and_its_files_come_in_one_form() {
         (field(&shown, "content-type"), shown.bytes().await.unwrap()),
         ("image/webp".into(), back.into())
     );
+    product.drain().await;
+}
+
+/// The parts of an identity card in one form.
+fn card<'a>(number: &'a str, front: &'a [u8], back: &'a [u8]) -> [Part<'a>; 4] {
+    [
+        ("document_type", None, b"national_id"),
+        ("document_number", None, number.as_bytes()),
+        ("document_front", Some("front.jpg"), front),
+        ("document_back", Some("back.jpg"), back),
+    ]
+}
+
+#[tokio::test]
+async fn a_form_that_is_refused_or_repeated_leaves_no_file() {
+    let (front, back) = (picture(ImageFormat::Jpeg, 1), picture(ImageFormat::Jpeg, 2));
+    // room for the two and for no byte more
+    let room = (front.len() + back.len()).to_string();
+    let product = Product::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("STORAGE_PER_USER", &room)]).await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let kept = || product.world.count("SELECT count(*) FROM uploads");
+    let send = async |parts: &[Part<'_>], key: Option<&str>| {
+        read(send_form(&product, KYC, parts, &ada, key).await).await
+    };
+    let refused = send(&card("1234567\u{668}", &front, &back), Some("k0")).await;
+    assert_eq!(faults(&refused), [fault("/document_number", "kyc.number")]);
+    let refused = send(&card("12345678", &front, &back)[..3], None).await;
+    assert_eq!(faults(&refused), [fault("/document_back_url", "kyc.back")]);
+    let mut large = front.clone();
+    large.resize(5 * 1024 * 1024 + 1, 0);
+    for (second, status, code) in
+        [(&back[..back.len() / 2], 422, "kyc.file_broken"), (&large, 413, "kyc.file_too_large")]
+    {
+        let (answered, refused) = send(&card("12345678", &front, second), None).await;
+        assert_eq!((answered, &refused["code"]), (status, &json!(code)));
+    }
+    assert_eq!(kept().await, 0, "nothing is kept of what is refused");
+    let (status, record) = send(&card("12345678", &front, &back), Some("k1")).await;
+    assert_eq!(status, 201, "{record}");
+    for _ in 0..3 {
+        let again = send(&card("12345678", &front, &back), Some("k1")).await;
+        assert_eq!(again, (201, record.clone()), "though there is no room for another two");
+    }
+    let (status, refused) = send(&card("12345679", &front, &back), Some("k1")).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("idempotency.mismatch")));
+    let (status, refused) = send(&card("12345678", &front, &back), None).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("kyc.pending")));
+    assert_eq!(kept().await, 2);
+    product.drain().await;
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn forms_that_come_at_once_leave_the_files_of_one() {
+    let product = Product::new().await;
+    let (front, back) = (picture(ImageFormat::Jpeg, 1), picture(ImageFormat::Jpeg, 2));
+    let form = card("12345678", &front, &back);
+    let ada = product.register("ada@example.org", "ada").await;
+    let sent = join_all((0..6).map(|_| send_form(&product, KYC, &form, &ada, Some("k1")))).await;
+    let answers = join_all(sent.into_iter().map(read)).await;
+    assert!(answers.iter().all(|answer| answer.0 == 201 && *answer == answers[0]), "{answers:?}");
+    product.drain().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 2, "of one key");
+    let bob = product.register("bob@example.org", "bob").await;
+    let sent = join_all((0..6).map(|_| send_form(&product, KYC, &form, &bob, None))).await;
+    let made = sent.iter().filter(|answer| answer.status() == 201).count();
+    let refused = sent.iter().filter(|answer| answer.status() == 409).count();
+    assert_eq!((made, refused), (1, 5));
+    product.drain().await;
+    assert_eq!(
+        product.world.count("SELECT count(*) FROM uploads").await,
+        4,
+        "of those that were refused none"
+    );
+    product.assert_nothing_left().await;
+}
+
+/// A front.
+fn to(bytes: &[u8]) -> Part<'_> {
+    ("document_front", Some("front"), bytes)
+}
+
+#[tokio::test]
+async fn a_document_is_changed_by_a_form_with_its_files() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let kept = || product.world.count("SELECT count(*) FROM uploads");
+    let (front, other) = (picture(ImageFormat::Jpeg, 1), picture(ImageFormat::WebP, 2));
+    let number = ("document_number", None, &b"AK0123457"[..]);
+    let patch = async |parts: &[Part<'_>]| patch_form(&product, KYC, parts, &ada).await;
+    let (status, refused) = patch(&[to(&front[..])]).await;
+    assert_eq!((status, &refused["code"]), (404, &json!("kyc.not_found")));
+    assert_eq!(kept().await, 0);
+    let first = hand_in(&product, &passport(&product, "AK0123456", &ada).await, &ada).await;
+    let refused = patch(&[("document_number", None, &b"0123456"[..]), to(&other)]).await;
+    assert_eq!(faults(&refused), [fault("/document_number", "kyc.number")]);
+    let refused = patch(&[("document_front_url", None, &b"https://evil.example/"[..]), to(&other)]).await;
+    assert_eq!(faults(&refused), [fault("/document_front_url", "kyc.url")]);
+    let url = first["document_front_url"].as_str().unwrap();
+    let refused = patch(&[("document_front_url", None, url.as_bytes()), to(&other)]).await;
+    assert_eq!(faults(&refused), [fault("/document_front", "field.one_of")]);
+    assert_eq!(patch(&[number, to(b"GIF89a")]).await.1["code"], "kyc.file_type");
+    assert_eq!(kept().await, 1, "nothing is kept of what is refused");
+    let (status, changed) = patch(&[number, to(&other)]).await;
+    assert_eq!((status, &changed["id"], &changed["document_number"]), (200, &first["id"], &json!("***457")));
+    product.drain().await;
+    assert_eq!(product.get(url, &ada).await.0, 404, "it is deleted");
+    assert_eq!(kept().await, 1);
+    let shown = |record: &Value| record["document_front_url"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {}", ada["access_token"].as_str().unwrap());
+    let read = product.send(Method::GET, &shown(&changed), &Value::Null, &[("authorization", &bearer)]).await;
+    assert_eq!(field(&read, "content-type"), "image/webp");
+    // after a rejection another one is handed in
+    assert_eq!(decide(&product, &changed, "reject", json!({ "reason": "Blurred" }), &boss).await.0, 200);
+    let (status, next) = patch(&[to(&front)]).await;
+    assert_eq!(
+        (status, &next["status"], &next["document_number"]),
+        (200, &json!("pending"), &json!("***457"))
+    );
+    assert_ne!(next["id"], first["id"]);
+    assert_eq!(decide(&product, &next, "approve", Value::Null, &boss).await.0, 200);
+    assert_eq!(patch(&[to(&other)]).await.1["code"], "kyc.decided");
+    product.drain().await;
+    assert_eq!(kept().await, 1);
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn documents_that_were_rejected_leave_room_for_the_next() {
+    let (front, back) = (picture(ImageFormat::Jpeg, 1), picture(ImageFormat::Jpeg, 2));
+    // room for two documents
+    let room = (2 * (front.len() + back.len())).to_string();
+    let product = Product::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("STORAGE_PER_USER", &room)]).await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let form = card("12345678", &front, &back);
+    let mut records = Vec::new();
+    for n in 0..6 {
+        let (status, record) = read(send_form(&product, KYC, &form, &ada, None).await).await;
+        assert_eq!(status, 201, "document {n}: {record}");
+        product.drain().await;
+        let reason = json!({ "reason": "Blurred" });
+        assert_eq!(decide(&product, &record, "reject", reason, &boss).await.0, 200);
+        records.push(record);
+    }
+    let status = async |record: &Value, side: &str| {
+        let bearer = format!("Bearer {}", boss["access_token"].as_str().unwrap());
+        let path = format!("/api/admin/kyc/{}/documents/{side}", record["id"].as_str().unwrap());
+        product.send(Method::GET, &path, &Value::Null, &[("authorization", &bearer)]).await.status().as_u16()
+    };
+    let first = records[0]["document_front_url"].as_str().unwrap();
+    assert_eq!(product.get(first, &ada).await.1["code"], "kyc.file_not_found");
+    assert_eq!((status(&records[0], "back").await, status(&records[5], "back").await), (404, 200));
+    let (_, own) = product.get(KYC, &ada).await;
+    assert_eq!(own["history"].as_array().unwrap().len(), 5, "the rows stay");
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 2, "of the last one");
+    // what is approved, or taken over from the rejected one, stays
+    let (_, next) = patch_form(&product, KYC, &form[2..3], &ada).await;
+    assert_eq!(next["document_back_url"], records[5]["document_back_url"], "{next}");
+    product.drain().await;
+    assert_eq!((status(&next, "front").await, status(&next, "back").await), (200, 200));
+    assert_eq!(decide(&product, &next, "approve", Value::Null, &boss).await.0, 200);
+    assert_eq!(read(send_form(&product, KYC, &form, &ada, None).await).await.0, 201);
+    product.drain().await;
+    assert_eq!((status(&next, "front").await, status(&next, "back").await), (200, 200));
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 4);
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_document_runs_out_within_the_minute() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let plans: Vec<_> = registry().plans().iter().filter(|plan| plan.name == "expire_kyc").cloned().collect();
+    schedule::register(&product.ctx, &plans).await.unwrap();
+    product.world.execute("UPDATE kyc_document_types SET valid_days = 10").await;
+    let record = hand_in(&product, &passport(&product, "AK0123456", &ada).await, &ada).await;
+    assert_eq!(decide(&product, &record, "approve", Value::Null, &boss).await.0, 200);
+    let after = async |time: Duration| {
+        product.advance(time);
+        schedule::tick(&product.ctx, &plans).await.unwrap();
+        product.drain().await;
+        status(&product, &product.login("ada@example.org").await).await
+    };
+    assert_eq!(after(DAY * 10 - Duration::from_secs(120)).await, "approved");
+    assert_eq!(after(Duration::from_secs(180)).await, "expired");
+}
+
+#[tokio::test]
+async fn who_does_not_want_to_hear_of_documents_does_not() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let boss = somebody(&product, "boss", "admin").await;
+    let off = json!({ "sms": false, "email": false, "push": false });
+    let kinds = ["kyc_approved", "kyc_rejected", "kyc_expired", "export_ready"];
+    let off: serde_json::Map<_, _> = kinds.map(|kind| (kind.to_owned(), off.clone())).into_iter().collect();
+    let wanted = json!({ "notification_preferences": off });
+    let (status, profile) = product.call(Method::PATCH, "/api/users/profile", &wanted, &ada).await;
+    assert_eq!(status, 200, "{profile}");
+    let told = || product.world.count("SELECT count(*) FROM deliveries WHERE kind LIKE 'kyc\\_%'");
+    let record = hand_in(&product, &passport(&product, "AK0123456", &ada).await, &ada).await;
+    assert_eq!(decide(&product, &record, "reject", json!({ "reason": "Blurred" }), &boss).await.0, 200);
+    assert_eq!(told().await, 0);
+    let on = json!({ "notification_preferences": { "kyc_rejected": { "email": true } } });
+    assert_eq!(product.call(Method::PATCH, "/api/users/profile", &on, &ada).await.0, 200);
+    let record = hand_in(&product, &passport(&product, "AK0123456", &ada).await, &ada).await;
+    assert_eq!(decide(&product, &record, "reject", json!({ "reason": "Blurred" }), &boss).await.0, 200);
+    assert_eq!(told().await, 1);
     product.drain().await;
 }
 

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use keryu_common::job::Terms;
+use keryu_common::picture::SettleLost;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::Product;
 use crate::support::bucket::{Bucket, files};
 use crate::support::product::{field, read};
+use crate::support::{Engine, Product, paper};
 
 const MIB: usize = 1024 * 1024;
 
@@ -82,6 +84,58 @@ fn near(pixel: Rgb<u8>, wanted: [u8; 3]) -> bool {
     pixel.0.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) < 12)
 }
 
+/// A segment of metadata behind the head of a JPEG: the orientation, and where it was taken.
+fn turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0]);
+    exif.extend_from_slice(b"GPS 1.2921 S 36.8219 E");
+    let length = u16::try_from(exif.len() + 2).expect("short").to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+}
+
+/// A baseline JPEG of one block in four inks, as editors write them: inverted, and marked as Adobe's.
+fn four_inks(stored: [u8; 4]) -> Vec<u8> {
+    let mut jpeg = vec![0xff, 0xd8];
+    let mut segment = |marker: u8, body: &[u8]| {
+        jpeg.extend_from_slice(&[0xff, marker]);
+        jpeg.extend_from_slice(&u16::try_from(body.len() + 2).expect("short").to_be_bytes());
+        jpeg.extend_from_slice(body);
+    };
+    segment(0xee, b"Adobe\0\x64\0\0\0\0\0");
+    segment(0xdb, &[&[0][..], &[1; 64]].concat());
+    segment(0xc0, &[8, 0, 8, 0, 8, 4, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 4, 0x11, 0]);
+    // of direct current: twelve codes of four bits; of the rest: the end of the block in one bit
+    segment(
+        0xc4,
+        &[&[0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &(0..12).collect::<Vec<u8>>()].concat(),
+    );
+    segment(0xc4, &[&[0x10, 1][..], &[0; 15], &[0]].concat());
+    segment(0xda, &[4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]);
+    let mut bits = String::new();
+    for value in stored {
+        let step = (i32::from(value) - 128) * 8;
+        let size = 32 - step.unsigned_abs().leading_zeros();
+        bits.push_str(&format!("{size:04b}"));
+        let coded = if step < 0 { step + (1 << size) - 1 } else { step };
+        if size > 0 {
+            bits.push_str(&format!("{coded:0width$b}", width = size as usize));
+        }
+        bits.push('0');
+    }
+    while !bits.len().is_multiple_of(8) {
+        bits.push('1');
+    }
+    for byte in bits.as_bytes().chunks(8) {
+        let byte = byte.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+        jpeg.push(byte);
+        if byte == 0xff {
+            jpeg.push(0);
+        }
+    }
+    jpeg.extend_from_slice(&[0xff, 0xd9]);
+    jpeg
+}
+
 /// What happens to a picture from its sending to its deletion, wherever objects are kept.
 async fn from_sending_to_deletion(product: &Product, objects: impl Fn() -> usize) {
     let ada = product.register("ada@example.org", "ada").await;
@@ -149,7 +203,10 @@ async fn what_is_no_picture_is_refused_and_nothing_of_it_is_kept() {
     largest.resize(5 * MIB, 0);
     let mut larger = largest.clone();
     larger.push(0);
+    let [moving_png, moving_webp] = paper::animated();
     for (file, status, code) in [
+        (&moving_png[..], 422, "picture.animated"),
+        (&moving_webp, 422, "picture.animated"),
         (&b""[..], 415, "picture.type"),
         (svg, 415, "picture.type"),
         (b"GIF89a\x01\0\x01\0\0\0\0;", 415, "picture.type"),
@@ -182,6 +239,85 @@ async fn a_picture_that_only_looks_whole_leaves_the_one_before() {
     assert_eq!((&after["avatar_status"], &after["avatar_url"]), (&json!("failed"), &json!(of(&ada))));
     assert!(near(*shown(&product, &ada, 128).await.get_pixel(9, 9), [200, 30, 30]));
     assert_eq!(files(Path::new(&product.world.files.path())).len(), 2);
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn what_cameras_and_editors_write_is_shown_as_it_was_meant() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    // red on the left; the camera lay on its side
+    let half = |x: u32, _| if x < 200 { Rgb([220, 20, 20]) } else { Rgb([20, 20, 220]) };
+    let mut jpeg = Cursor::new(Vec::new());
+    let halves = DynamicImage::from(RgbImage::from_fn(400, 200, half));
+    halves.write_to(&mut jpeg, ImageFormat::Jpeg).expect("written");
+    assert_eq!(send(&product, &ada, &turned(&jpeg.into_inner(), 6)).await.0, 202);
+    product.drain().await;
+    let upright = shown(&product, &ada, 512).await;
+    assert_eq!(upright.dimensions(), (200, 400));
+    let (above, below) = (*upright.get_pixel(100, 20), *upright.get_pixel(100, 380));
+    assert!(near(above, [220, 20, 20]) && near(below, [20, 20, 220]), "{above:?} over {below:?}");
+    let small = shown(&product, &ada, 128).await;
+    assert_eq!(small.dimensions(), (64, 128));
+    // cyan ink alone
+    product.advance(Duration::from_secs(1));
+    assert_eq!(send(&product, &ada, &four_inks([0, 255, 255, 255])).await.0, 202);
+    product.drain().await;
+    let printed = *shown(&product, &ada, 512).await.get_pixel(4, 4);
+    assert!(printed.0[0] < 30 && printed.0[1] > 225 && printed.0[2] > 225, "{printed:?}");
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_picture_that_fills_the_room_is_made_ready_and_its_key_answered_again() {
+    let file = picture([1, 2, 3], ImageFormat::Jpeg);
+    let room = file.len().to_string();
+    let product = Product::with(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("STORAGE_PER_USER", &room)]).await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let (bearer, path) = (bearer(&ada), of(&ada));
+    let fields = [("authorization", bearer.as_str()), ("idempotency-key", "once")];
+    for _ in 0..3 {
+        let (status, sent) = read(post(&product, &path, form(&[("file", &file)]), &fields).await).await;
+        assert_eq!(status, 202, "{sent}");
+    }
+    assert_eq!(send(&product, &ada, &file).await.1["code"], "storage.quota");
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 1);
+    product.drain().await;
+    assert_eq!(profile(&product, &ada).await["avatar_status"], "ready");
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 2);
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_picture_whose_job_is_lost_is_told_as_failed() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    send(&product, &ada, &picture([200, 30, 30], ImageFormat::Png)).await;
+    product.drain().await;
+    product.world.execute("UPDATE queues SET paused_at = now() WHERE queue = 'media'").await;
+    product.advance(Duration::from_secs(1));
+    send(&product, &ada, &picture([30, 30, 200], ImageFormat::Png)).await;
+    let look = async |tokens: &Value| {
+        let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+        engine.ask(&SettleLost::default(), Terms::default()).await;
+        product.drain().await;
+        profile(&product, tokens).await["avatar_status"].clone()
+    };
+    assert_eq!(look(&ada).await, "processing", "its job is still to be done");
+    product.advance(Duration::from_secs(25 * 3600));
+    let ada = product.login("ada@example.org").await;
+    assert_eq!(look(&ada).await, "failed", "its time was over");
+    assert!(near(*shown(&product, &ada, 128).await.get_pixel(9, 9), [200, 30, 30]), "the one before stays");
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 2);
+    // an operator who has it done after all finds nothing to do
+    product.world.execute("UPDATE queues SET paused_at = NULL WHERE queue = 'media'").await;
+    let again = "UPDATE jobs SET state = 'available', ready = true, discarded_at = NULL, expires_at = NULL,
+                                 run_at = created_at WHERE kind = 'picture.make_sizes'";
+    assert_eq!(product.world.execute(again).await, 1);
+    assert_eq!(look(&ada).await, "failed");
+    send(&product, &ada, &picture([30, 30, 200], ImageFormat::Png)).await;
+    product.drain().await;
+    assert_eq!(look(&ada).await, "ready");
     product.assert_nothing_left().await;
 }
 

@@ -208,13 +208,18 @@ async fn staff_see_and_change_those_below_them_and_leave_lines() {
         "reads only"
     );
     assert_eq!(patch(&product, &of(&ada), json!({ "full_name": "Ada King" }), &admin).await.0, 200);
+    let (status, put) =
+        product.call(Method::PUT, &of(&ada), &json!({ "full_name": "Ada Byron" }), &admin).await;
+    assert_eq!((status, &put["full_name"]), (200, &json!("Ada Byron")));
+    assert_eq!((&put["id"], &put["date_of_birth"]), (&ada["user_id"], &Value::Null), "all is replaced");
+    assert_eq!(product.get(OWN, &ada).await.1["full_name"], "Ada Byron");
     let boss = with_role(&product, "owner", "admin").await;
     product.world.execute("UPDATE users SET is_superuser = true WHERE username = 'owner'").await;
     let (status, refused) = patch(&product, &of(&boss), json!({ "full_name": "Mine" }), &admin).await;
     assert_eq!((status, &refused["code"]), (403, &json!("auth.forbidden")));
     let nobody = json!({ "user_id": "019aa9f3-17cf-7b0a-9e1c-2d3e4f506172" });
     assert_eq!(product.get(&of(&nobody), &admin).await.1["code"], "user.not_found");
-    for (action, count) in [("profile.read", 1), ("profile.changed", 2)] {
+    for (action, count) in [("profile.read", 1), ("profile.changed", 3)] {
         let lines: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE action = $1")
             .bind(action)
             .fetch_one(&product.world.db)
@@ -301,6 +306,77 @@ async fn a_profile_can_be_put_back_to_what_it_said_before() {
     );
     let lost = json!("019aa9f3-17cf-7b0a-9e1c-2d3e4f506172");
     assert_eq!(restore(lost, admin).await.1["code"], "profile.change_not_found");
+}
+
+#[tokio::test]
+async fn putting_a_profile_back_leaves_what_was_changed_elsewhere() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let admin = with_role(&product, "boss", "admin").await;
+    let record = of(&ada).trim_end_matches("/profile").to_owned();
+    let next = |path: String, body: Value| {
+        let (product, ada) = (&product, &ada);
+        async move {
+            product.advance(Duration::from_secs(1));
+            let (status, said) = patch(product, &path, body, ada).await;
+            assert_eq!(status, 200, "{said}");
+        }
+    };
+    next(of(&ada), json!({ "full_name": "First", "address": "1 Old Road" })).await;
+    next(of(&ada), json!({ "full_name": "Second" })).await;
+    next(record.clone(), json!({ "address": "2 New Street" })).await;
+    next(of(&ada), json!({ "emergency_contact": "William" })).await;
+    let restore = |n: usize| {
+        let (product, ada, admin) = (&product, &ada, &admin);
+        async move {
+            let (_, page) = product.get(&format!("{}/history", of(ada)), admin).await;
+            let path = format!("/api/admin/users/{}/profile/restore", ada["user_id"].as_str().expect("id"));
+            product.advance(Duration::from_secs(1));
+            let change = json!({ "change_id": page["items"][n]["id"] });
+            product.call(Method::POST, &path, &change, admin).await
+        }
+    };
+    let (status, back) = restore(1).await;
+    assert_eq!(
+        (status, &back["full_name"], &back["emergency_contact"]),
+        (200, &json!("First"), &Value::Null)
+    );
+    assert_eq!(back["address"], "2 New Street", "no change that was taken back had touched it");
+    // a field goes back to what the first change that touched it found
+    next(of(&ada), json!({ "full_name": "Third" })).await;
+    next(record.clone(), json!({ "address": "3 Newer Street" })).await;
+    next(of(&ada), json!({ "address": "4 Newest Street" })).await;
+    let (status, back) = restore(1).await;
+    assert_eq!((status, &back["full_name"]), (200, &json!("First")));
+    assert_eq!(back["address"], "3 Newer Street");
+}
+
+#[tokio::test]
+async fn every_change_makes_a_new_version_whatever_clocks_say() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let bearer = format!("Bearer {}", ada["access_token"].as_str().expect("token"));
+    let tag = async || {
+        let answer = product.send(Method::GET, OWN, &Value::Null, &[("authorization", &bearer)]).await;
+        let tag = field(&answer, "etag");
+        i64::from_str_radix(tag.trim_matches('"'), 16).expect("a version")
+    };
+    // a process with a clock ahead of ours changed the record
+    product.world.execute("UPDATE users SET updated_at = updated_at + interval '1 hour'").await;
+    let mut last = tag().await;
+    for body in [
+        json!({ "full_name": "Ada" }),
+        json!({ "address": "12 Moi Avenue" }),
+        json!({ "notification_preferences": { "welcome": { "sms": false } } }),
+        json!({ "full_name": "Ada", "address": null }),
+    ] {
+        assert_eq!(patch(&product, OWN, body, &ada).await.0, 200);
+        let next = tag().await;
+        assert!(next > last, "{next} after {last}");
+        last = next;
+    }
+    let (_, page) = product.get(&format!("{}/history", of(&ada)), &ada).await;
+    assert_eq!(page["items"].as_array().expect("items").len(), 4, "none is hidden");
 }
 
 #[tokio::test]

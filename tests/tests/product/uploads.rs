@@ -12,10 +12,12 @@ use keryu_common::upload::{self, Cleanup, Purpose, Upload};
 use keryu_common::user::erase::EraseDue;
 use reqwest::Method;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::support::bucket::{Bucket, files};
-use super::support::{Engine, Product};
+use super::support::{Engine, Product, World, eventually};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const TYPE: &str = "image/webp";
@@ -264,4 +266,93 @@ async fn a_store_that_refuses_is_told_and_takes_no_room() {
     mended.push(("STORAGE_PER_USER", "1000"));
     let product = product.restarted(&mended).await;
     one(&product.ctx).await.expect("kept");
+}
+
+#[tokio::test]
+async fn one_object_that_cannot_be_deleted_keeps_no_other() {
+    let product = Product::new().await;
+    let ada = product.world.user("ada@example.org").await;
+    keep(&product, ada, Purpose::Picture, "stuck").await;
+    let [stuck] = &on_disk(&product)[..] else { panic!("one object") };
+    product.advance(Duration::from_secs(1));
+    for text in ["one", "two"] {
+        keep(&product, ada, Purpose::Picture, text).await;
+    }
+    // a folder in its place cannot be deleted as a file
+    std::fs::remove_file(stuck).expect("object");
+    std::fs::create_dir(stuck).expect("folder");
+    product.advance(DAY + Duration::from_secs(60));
+    run(&product, &Cleanup::default()).await;
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 1, "those behind it are deleted");
+    assert_eq!(on_disk(&product).len(), 0);
+    let tried = "SELECT count(*) FROM jobs WHERE kind = 'upload.cleanup' AND state = 'retryable'";
+    assert_eq!(product.world.count(tried).await, 1, "and the failure is told");
+    std::fs::remove_dir(stuck).expect("folder");
+    product.advance(Duration::from_secs(60));
+    run(&product, &Cleanup::default()).await;
+    assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 0);
+}
+
+/// A store that somebody else listens for.
+fn of_listener(listener: &TcpListener) -> Vec<(&'static str, String)> {
+    let address = listener.local_addr().expect("address");
+    vec![
+        ("STORAGE_URL", format!("s3://files?endpoint=http://{address}&region=eu-west-1")),
+        ("STORAGE_ACCESS_KEY", "AKID".to_owned()),
+        ("STORAGE_SECRET_KEY", "secret".to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn who_hangs_up_while_a_file_is_written_has_their_room_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let product = with(&of_listener(&listener)).await;
+    let ada = product.world.user("ada@example.org").await;
+    tokio::select! {
+        kept = keep(&product, ada, Purpose::KycDocument, "half") => panic!("{kept:?}"),
+        called = listener.accept() => called.expect("the object is on its way"),
+    };
+    eventually("the room is free", Duration::from_secs(10), || async {
+        product.world.count("SELECT count(*) FROM uploads WHERE released_at IS NULL").await == 0
+    })
+    .await;
+    assert_eq!(
+        product.world.count("SELECT count(*) FROM uploads").await,
+        1,
+        "what may come of it goes later"
+    );
+}
+
+/// Says once that there is no such object, and does this before.
+async fn missing(listener: &TcpListener, world: &World, before: &'static str) {
+    let (mut socket, _) = listener.accept().await.expect("call");
+    let mut head = [0; 4096];
+    assert!(socket.read(&mut head).await.expect("head") > 0);
+    world.execute(before).await;
+    let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    socket.write_all(answer).await.expect("answer");
+}
+
+#[tokio::test]
+async fn what_goes_while_it_is_read_is_not_there() {
+    let product = Product::new().await;
+    let ada = product.world.user("ada@example.org").await;
+    let kept = keep(&product, ada, Purpose::Picture, "replaced just now").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let settings = of_listener(&listener);
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let product = product.restarted(&settings).await;
+    let gone = "UPDATE uploads SET released_at = created_at";
+    let read = || upload::read(&product.ctx, kept.upload_id, ada, Purpose::Picture);
+    let (found, ()) = tokio::join!(read(), missing(&listener, &product.world, gone));
+    assert!(matches!(found, Ok(None)), "{found:?}");
+    let there = "UPDATE uploads SET released_at = NULL";
+    product.world.execute(there).await;
+    let stream = upload::stream(&product.ctx, kept.upload_id, ada, Purpose::Picture);
+    let (found, ()) = tokio::join!(stream, missing(&listener, &product.world, gone));
+    assert!(matches!(found, Ok(None)));
+    // one that somebody took from the store is a defect
+    product.world.execute(there).await;
+    let (found, ()) = tokio::join!(read(), missing(&listener, &product.world, "SELECT 1"));
+    assert!(matches!(found, Err(Error::Internal(_))), "{found:?}");
 }

@@ -22,6 +22,17 @@ pub async fn count_live(tx: impl PgExecutor<'_>, queue: Queue) -> Sql<i64> {
     .await
 }
 
+/// Those of these serial keys that a job has which waits or runs.
+pub async fn list_owed(db: impl PgExecutor<'_>, serial_keys: &[String]) -> Sql<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"SELECT DISTINCT serial_key AS "serial_key!" FROM jobs
+           WHERE serial_key = ANY($1) AND state <> 'discarded'"#,
+        serial_keys,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// When a job was asked for, started and finished.
 #[derive(Clone, Debug)]
 pub struct Finished {

@@ -15,6 +15,19 @@ pub fn picture(format: ImageFormat, number: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
+/// A PNG that moves, and a WebP that does.
+pub fn animated() -> [Vec<u8>; 2] {
+    let mut png = picture(ImageFormat::Png, 1);
+    let control = [&8u32.to_be_bytes()[..], b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0], &[0; 4]].concat();
+    png.splice(33..33, control);
+    let mut webp = picture(ImageFormat::WebP, 1);
+    let extended = [b"VP8X", &10u32.to_le_bytes()[..], &[0x02, 0, 0, 0, 63, 0, 0, 47, 0, 0]].concat();
+    webp.splice(12..12, extended);
+    let size = u32::try_from(webp.len() - 8).expect("size");
+    webp[4..8].copy_from_slice(&size.to_le_bytes());
+    [png, webp]
+}
+
 /// A part of a form: its name, the name of its file (none: text), and what it holds.
 pub type Part<'a> = (&'a str, Option<&'a str>, &'a [u8]);
 
@@ -44,8 +57,24 @@ pub async fn send_form(
     tokens: &Value,
     key: Option<&str>,
 ) -> Response {
+    form_as(Method::POST, product, path, parts, tokens, key).await
+}
+
+/// Changes something by a form: status and body.
+pub async fn patch_form(product: &Product, path: &str, parts: &[Part<'_>], tokens: &Value) -> (u16, Value) {
+    read(form_as(Method::PATCH, product, path, parts, tokens, None).await).await
+}
+
+async fn form_as(
+    method: Method,
+    product: &Product,
+    path: &str,
+    parts: &[Part<'_>],
+    tokens: &Value,
+    key: Option<&str>,
+) -> Response {
     let (media, body) = form(parts);
-    let request = reqwest::Client::new().post(format!("{}{path}", product.base)).body(body);
+    let request = reqwest::Client::new().request(method, format!("{}{path}", product.base)).body(body);
     let request =
         request.header("content-type", media).bearer_auth(tokens["access_token"].as_str().expect("token"));
     let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));

@@ -1,12 +1,13 @@
-//! What a file is, by its content and without decoding it: which of the three types, how many pixels, whether
-//! it moves, whether it is there to its end. Nothing is allocated that the file asks for.
+//! What a picture is, by its content and without decoding it: which of the three types, how many pixels, whether
+//! it moves, whether it is there to its end. Nothing is allocated that the file asks for. Each slice that takes
+//! pictures has its own words for what is wrong with one.
 //!
 //! JPEG: ITU-T T.81, annex B. PNG: W3C PNG (third edition), 5 and 11. WebP: RFC 9649, 2.
 
-use image::ImageFormat;
-
-use super::{ANIMATED, BROKEN, MOST_PIXELS, PIXELS, TYPE};
-use crate::error::Refusal;
+/// Bytes that a picture may have as it is sent.
+pub const MOST_BYTES: usize = 5 * 1024 * 1024;
+/// Pixels that a picture may have.
+pub const MOST_PIXELS: u64 = 40_000_000;
 
 /// A type that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Jpeg, Self::Png, Self::Webp];
+
     /// Its media type.
     pub fn content_type(self) -> &'static str {
         match self {
@@ -29,17 +33,17 @@ impl Kind {
         }
     }
 
-    /// As the decoder knows it.
-    pub(super) fn format(self) -> ImageFormat {
+    /// How names of such files end.
+    pub fn ending(self) -> &'static str {
         match self {
-            Self::Jpeg => ImageFormat::Jpeg,
-            Self::Png => ImageFormat::Png,
-            Self::Webp => ImageFormat::WebP,
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
+            Self::Webp => "webp",
         }
     }
 
     /// By the first bytes.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
             Some(Self::Jpeg)
         } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
@@ -54,28 +58,28 @@ impl Kind {
 
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
+    /// It is none of the three types.
+    Type,
+    /// It ends early, or its parts contradict each other.
     Broken,
+    /// It holds more than one picture.
     Animated,
+    /// It has more than [`MOST_PIXELS`].
     Pixels,
 }
 
 /// What the file is.
 ///
 /// # Errors
-/// `picture.type`, `picture.pixels`, `picture.animated`, `picture.broken`.
-pub fn look(bytes: &[u8]) -> Result<Kind, Refusal> {
-    let kind = Kind::of(bytes).ok_or_else(|| TYPE.refuse("The file is neither JPEG nor PNG nor WebP."))?;
-    let walked = match kind {
+/// What is wrong with it.
+pub fn look(bytes: &[u8]) -> Result<Kind, Fault> {
+    let kind = Kind::of(bytes).ok_or(Fault::Type)?;
+    match kind {
         Kind::Jpeg => jpeg(bytes),
         Kind::Png => png(bytes),
         Kind::Webp => webp(bytes),
-    };
-    walked.map_err(|fault| match fault {
-        Fault::Broken => BROKEN.refuse("The file ends early or does not hold together."),
-        Fault::Animated => ANIMATED.refuse("The file holds more than one picture."),
-        Fault::Pixels => PIXELS.refuse(format!("{} megapixels are the most.", MOST_PIXELS / 1_000_000)),
-    })?;
+    }?;
     Ok(kind)
 }
 
@@ -213,3 +217,6 @@ fn webp(bytes: &[u8]) -> Result<(), Fault> {
         _ => Err(Fault::Broken),
     }
 }
+
+#[cfg(test)]
+mod tests;
