@@ -17,6 +17,7 @@ use crate::job::Queue;
 use crate::notify::{self, Facts, Message, Told};
 use crate::role::{self, Permission};
 use crate::session::{self, End, FORBIDDEN, Person};
+use crate::wallet;
 
 /// Sets the status of somebody else's account.
 ///
@@ -57,7 +58,9 @@ pub(crate) async fn set_status_in(
     let now = ctx.now();
     store::set_status(tx, user_id, status, Some(reason), None, now).await.map_err(taken)?;
     note(tx, ctx, client, person, &old, "user.status_changed", (status, reason)).await?;
-    if status != Status::Active {
+    if status == Status::Active {
+        wallet::ask_missed_rewards(&mut *tx, now, user_id).await?;
+    } else {
         session::end_all(tx, user_id, None, End::Status, now).await?;
     }
     if status != old.status {
@@ -171,6 +174,7 @@ pub(crate) async fn restore_in(
     }
     store::set_status(tx, user_id, Status::Active, Some(reason), None, ctx.now()).await.map_err(taken)?;
     note(tx, ctx, client, person, &old, "user.restored", (Status::Active, reason)).await?;
+    wallet::ask_missed_rewards(&mut *tx, ctx.now(), user_id).await?;
     tell(tx, ctx, client, user_id, Message::AccountRestored, Facts::at(ctx.now())).await
 }
 
