@@ -173,7 +173,10 @@ impl List {
 async fn rows(ctx: &Context, area: &Area, user_id: Uuid, archive: &mut Archive) -> Result<u64> {
     let (mut list, mut after) = (List::default(), None);
     let key = match area.open.iter().any(|sealed| matches!(sealed.opens, Opens::Change)) {
-        true => Some(user_key(&mut *ctx.db.acquire().await?, ctx, user_id).await?),
+        true => {
+            let mut session = ctx.db.acquire().await?;
+            Some(user_key(&mut session, ctx, user_id).await?)
+        }
         false => None,
     };
     loop {

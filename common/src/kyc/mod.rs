@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 pub use desk::{Case, Filter, Item, Page, Side, approve, list, read_side, reject, show};
 pub use jobs::ExpireDocuments;
+pub(crate) use own::seal_number;
 pub use own::{Edit, File, Submission, amend, keep, newest, own, read_own, status, submit};
 
 use crate::context::Context;

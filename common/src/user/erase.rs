@@ -1,6 +1,7 @@
 //! Erasing people for good, once the grace time of their deletion is over: a schedule asks for one job a
-//! person; what the log holds is blanked in steps, and all else goes in one transaction. What a table keeps of a person, and how it goes, is said in
-//! [`COVERED`]; a test fails when a column that could name somebody is not there.
+//! person; where from they acted is blanked in the log by steps, and all else goes in one transaction. What a table
+//! keeps of a person, and how it goes, is said in [`COVERED`]; a test fails when a column that could name somebody
+//! is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
