@@ -101,8 +101,8 @@ pub struct ConsentOut {
     given: bool,
     /// When.
     at: DateTime<Utc>,
-    /// From where.
-    ip_address: String,
+    /// From where; null after ninety days.
+    ip_address: Option<String>,
 }
 
 impl From<Consent> for ConsentOut {
@@ -126,7 +126,7 @@ impl Example for ConsentOut {
             text_version: "2026-10".to_owned(),
             given: true,
             at: DateTime::from_timestamp(1_793_000_000, 0).unwrap_or_default(),
-            ip_address: "203.0.113.7".to_owned(),
+            ip_address: Some("203.0.113.7".to_owned()),
         }
     }
 }
@@ -184,7 +184,7 @@ impl Consents {
 
     /// Agree, or take it back
     ///
-    /// For oneself alone. A line of its own each time; none is ever changed.
+    /// For oneself alone. A line of its own each time; none is changed, but that its address goes after ninety days.
     #[oai(path = "/:id/consents", method = "post", operation_id = "consent_give")]
     async fn give(
         &self,

@@ -122,8 +122,8 @@ impl Input for PostingIn {
 pub struct PostingOut {
     /// Which.
     id: Uuid,
-    /// The poster's own name for it.
-    reference: String,
+    /// The poster's own name for it; null of a referral.
+    reference: Option<String>,
     /// `credit`, `debit`, or `referral`, which is a credit too.
     kind: String,
     /// `money` or `points`.
@@ -160,7 +160,7 @@ impl Example for PostingOut {
     fn example() -> Self {
         Self {
             id: Uuid::from_u128(0x019a_9f31_7cf2_7b0a_9e1c_2d3e_4f50_6180),
-            reference: "rental-20261120-0042".to_owned(),
+            reference: Some("rental-20261120-0042".to_owned()),
             kind: "credit".to_owned(),
             unit: "money".to_owned(),
             currency: Some("USD".to_owned()),
@@ -291,8 +291,8 @@ impl Wallets {
     /// Post to somebody's wallet
     ///
     /// For staff with the right `wallet.write`, to nobody above their rank and never to themselves, and for
-    /// services with the scope `wallet:write`. The same reference with the same content gets the same posting;
-    /// no balance goes below zero.
+    /// services with the scope `wallet:write`. The same reference with the same content gets the same posting, also
+    /// after the account was deleted; no balance goes below zero.
     #[oai(path = "/:id/wallet/postings", method = "post", operation_id = "wallet_post", tag = "Tag::Admin")]
     async fn post(
         &self,

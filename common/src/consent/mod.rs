@@ -1,6 +1,6 @@
-//! What people agreed to, and what they took back: a line each time with the version of the text, the moment
-//! and the address (what shows that a consent was given, GDPR article 7(1)). No line is ever changed; the
-//! newest of a kind is the present state. Lines go when their person is erased.
+//! What people agreed to, and what they took back: a line each time with the version of the text and the moment
+//! (what shows that a consent was given, GDPR article 7(1)), and for ninety days the address. No line is changed
+//! otherwise; the newest of a kind is the present state. Lines go when their person is erased.
 
 mod store;
 
@@ -91,8 +91,8 @@ pub struct Consent {
     pub given: bool,
     /// When.
     pub at: DateTime<Utc>,
-    /// From where.
-    pub ip_address: String,
+    /// From where; for ninety days.
+    pub ip_address: Option<String>,
 }
 
 impl Consent {
@@ -153,7 +153,7 @@ pub async fn give(
         text_version: text_version.to_owned(),
         given,
         at: now,
-        ip_address: client.ip.to_string(),
+        ip_address: Some(client.ip.to_string()),
     };
     store::insert(&mut tx, user_id, &consent).await?;
     let details = json!({ "kind": kind.name(), "text_version": text_version, "given": given });

@@ -16,7 +16,7 @@ pub struct Row {
     pub text_version: String,
     pub given: bool,
     pub at: DateTime<Utc>,
-    pub ip_address: String,
+    pub ip_address: Option<String>,
 }
 
 /// Locks somebody, so that their lines are written one after the other. False: nobody.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::upload::{self, Purpose, Upload, Writer};
 
 /// Bytes that are gathered before they are sent on.
-const PIECE: usize = 256 * 1024;
+pub const PIECE: usize = 256 * 1024;
 
 /// What the archive wrote and nobody sent on yet.
 #[derive(Clone, Default)]

@@ -21,18 +21,52 @@ pub struct Area {
     pub leave: &'static [(&'static str, &'static str)],
 }
 
-/// A column that holds what [`crate::seal::seal`] made.
+/// A column that holds what is sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct Sealed {
     /// The column.
     pub column: &'static str,
-    /// What the text is called in the file.
+    /// What it is called in the file.
     pub name: &'static str,
-    /// The use it was sealed for.
-    pub purpose: &'static str,
-    /// The column with the id it is bound to.
-    pub owner: &'static str,
+    /// What opens it.
+    pub opens: Opens,
 }
+
+/// What opens a sealed column.
+#[derive(Clone, Copy, Debug)]
+pub enum Opens {
+    /// The deployment's key for this use, for the id in this column: a text.
+    House(&'static str, &'static str),
+    /// The person's own key: a change of their profile, field by field.
+    Change,
+}
+
+impl Sealed {
+    /// The column with the id it is bound to.
+    pub fn owner(&self) -> Option<&'static str> {
+        match self.opens {
+            Opens::House(_, owner) => Some(owner),
+            Opens::Change => None,
+        }
+    }
+}
+
+/// A column that is taken of some rows alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Partly {
+    /// Where it is.
+    pub table: &'static str,
+    /// The column.
+    pub column: &'static str,
+    /// Of which rows: a condition.
+    pub of: &'static str,
+}
+
+/// Columns that are null in the file where they would tell of somebody else.
+pub const PARTLY: &[Partly] = &[
+    // a referral's names whom the person referred
+    Partly { table: "postings", column: "reference", of: "kind <> 'referral'" },
+];
 
 const THEIRS: &str = "user_id = $1";
 const THE_PERSON: (&str, &str) = ("user_id", "the same in every row: it is in account.json");
@@ -81,8 +115,7 @@ pub const AREAS: &[Area] = &[
         open: &[Sealed {
             column: "national_id_sealed",
             name: "national_id",
-            purpose: "national_id",
-            owner: "user_id",
+            opens: Opens::House("national_id", "user_id"),
         }],
         leave: &[
             ("search_text", "derived from name and addresses"),
@@ -283,12 +316,8 @@ pub const AREAS: &[Area] = &[
         whose: THEIRS,
         order: "at, change_id",
         take: &["change_id", "at", "restored"],
-        open: &[],
-        leave: &[
-            THE_PERSON,
-            ("actor", "names somebody of staff, where it is not the person"),
-            ("sealed", "before and after are in activity.json"),
-        ],
+        open: &[Sealed { column: "sealed", name: "fields", opens: Opens::Change }],
+        leave: &[THE_PERSON, ("actor", "names somebody of staff, where it is not the person")],
     },
     Area {
         name: "documents",
@@ -310,8 +339,7 @@ pub const AREAS: &[Area] = &[
         open: &[Sealed {
             column: "number_sealed",
             name: "document_number",
-            purpose: "document_number",
-            owner: "submission_id",
+            opens: Opens::House("document_number", "submission_id"),
         }],
         leave: &[
             THE_PERSON,

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::TimeDelta;
-use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::archive::Archive;
-use super::area::{AREAS, Area};
+use super::archive::{Archive, PIECE};
+use super::area::{AREAS, Area, Opens, Sealed};
 use super::{LIFE, store};
 use crate::audit;
 use crate::context::Context;
@@ -18,13 +18,18 @@ use crate::cursor::Place;
 use crate::error::{Error, Result};
 use crate::job::{Job, Lease, Queue, Verdict};
 use crate::notify::{self, Facts, Message, Told};
+use crate::profile::history;
 use crate::seal;
 use crate::upload::{self, Purpose, Upload};
+use crate::user::user_key;
 
 /// Rows that are read at once.
 const PAGE: i64 = 1_000;
 /// Lines of the log that are read at once.
 const LINES: u16 = 500;
+/// So often the store is waited for with a file that it does not give; after it, it is taken for lost. Some three
+/// hours.
+const PATIENT: i16 = 25;
 
 /// Gathers everything about a person and tells them.
 #[derive(Debug, Deserialize, Serialize)]
@@ -36,7 +41,8 @@ pub struct BuildExport {
 impl Job for BuildExport {
     const KIND: &'static str = "export.build_export";
     const QUEUE: Queue = Queue::Bulk;
-    const MAX_ATTEMPTS: i16 = 10;
+    // as often as it takes until it expires: at the longest wait these are more than a day
+    const MAX_ATTEMPTS: i16 = 500;
     const TIMEOUT: Duration = Duration::from_secs(1_800);
 
     async fn run(&self, ctx: &Context, lease: &Lease) -> Verdict {
@@ -98,21 +104,52 @@ async fn gather(ctx: &Context, lease: &Lease, user_id: Uuid, archive: &mut Archi
     must_hold(lease)?;
     archive.file("activity.json")?;
     files.insert("activity.json".to_owned(), activity(ctx, user_id, archive).await?.into());
+    let mut unreadable = Vec::new();
     for file in upload::list(ctx, user_id).await? {
         must_hold(lease)?;
         let ending = file.content_type.rsplit('/').next().unwrap_or("bin");
         let name = format!("files/{}-{}.{ending}", file.purpose.name(), file.upload_id);
-        // deleted meanwhile
-        let found = upload::stream(ctx, file.upload_id, user_id, file.purpose).await?;
-        let Some((_, mut pieces)) = found else { continue };
-        archive.file(&name)?;
-        while let Some(piece) = pieces.next().await {
-            archive.write(&piece?).await?;
+        match read(ctx, lease, &file).await? {
+            Read::Whole(bytes) => {
+                archive.file(&name)?;
+                for piece in bytes.chunks(PIECE) {
+                    archive.write(piece).await?;
+                }
+            }
+            Read::Unreadable => unreadable.push(name),
+            Read::Gone => {}
         }
     }
     archive.file("index.json")?;
-    let index = json!({ "version": 1, "generated_at": ctx.now(), "entries": files });
+    let index =
+        json!({ "version": 1, "generated_at": ctx.now(), "entries": files, "unreadable": unreadable });
     archive.write(&serde_json::to_vec_pretty(&index).map_err(Error::internal)?).await
+}
+
+/// What became of a file.
+enum Read {
+    Whole(Bytes),
+    /// Deleted meanwhile.
+    Gone,
+    /// It is not in the store, does not open, or is not given.
+    Unreadable,
+}
+
+/// Reads a file as a whole, so that no half of one is in the archive. One that cannot be read is no reason to keep
+/// back all else.
+async fn read(ctx: &Context, lease: &Lease, file: &Upload) -> Result<Read> {
+    match upload::read(ctx, file.upload_id, file.user_id, file.purpose).await {
+        Ok(Some((_, bytes))) => Ok(Read::Whole(bytes)),
+        Ok(None) => Ok(Read::Gone),
+        Err(error @ Error::Internal(_)) => Ok(unreadable(file, &error)),
+        Err(error @ Error::Refusal(_)) if lease.attempt > PATIENT => Ok(unreadable(file, &error)),
+        Err(error) => Err(error),
+    }
+}
+
+fn unreadable(file: &Upload, error: &Error) -> Read {
+    tracing::error!(upload_id = %file.upload_id, %error, "a file is left out of an export");
+    Read::Unreadable
 }
 
 /// A JSON list that grows.
@@ -134,39 +171,49 @@ impl List {
 
 /// Writes the rows of an area. Answers with how many.
 async fn rows(ctx: &Context, area: &Area, user_id: Uuid, archive: &mut Archive) -> Result<u64> {
-    let (mut list, mut skip) = (List::default(), 0);
+    let (mut list, mut after) = (List::default(), None);
+    let key = match area.open.iter().any(|sealed| matches!(sealed.opens, Opens::Change)) {
+        true => {
+            let mut session = ctx.db.acquire().await?;
+            Some(user_key(&mut session, ctx, user_id).await?)
+        }
+        false => None,
+    };
     loop {
-        let page = store::list_rows(&ctx.db, area, user_id, skip, PAGE).await?;
+        let page = store::list_rows(&ctx.db, area, user_id, after.as_deref(), PAGE).await?;
         let count = page.len() as i64;
-        for row in page {
+        for store::Line { row, place } in page {
             match area.open {
                 [] => list.push(archive, row.as_bytes()).await?,
-                _ => list.push(archive, &open(ctx, area, &row)?).await?,
+                _ => list.push(archive, &open(ctx, area, key.as_ref(), &row)?).await?,
             }
+            after = Some(place);
         }
-        skip += count;
         if count < PAGE {
             return list.end(archive).await;
         }
     }
 }
 
-/// A row, with what is sealed in it opened; what no key opens any more is null.
-fn open(ctx: &Context, area: &Area, row: &str) -> Result<Vec<u8>> {
+/// A row, with what is sealed in it opened; what no key opens any more is null. `key` is the person's own.
+fn open(ctx: &Context, area: &Area, key: Option<&[u8; 32]>, row: &str) -> Result<Vec<u8>> {
     let mut fields: Map<String, Value> = serde_json::from_str(row).map_err(Error::internal)?;
     for sealed in area.open {
         let text = fields.get(sealed.column).and_then(Value::as_str).and_then(bytes);
-        let owner = fields.get(sealed.owner).and_then(Value::as_str).and_then(|id| id.parse::<Uuid>().ok());
-        let opened = text.zip(owner).and_then(|(text, owner)| {
-            let text = seal::open(&ctx.config.keys, sealed.purpose, owner.as_bytes(), &text)?;
-            String::from_utf8(text).ok()
+        let opened = text.and_then(|text| match sealed.opens {
+            Opens::House(purpose, owner) => {
+                let owner: Uuid = fields.get(owner)?.as_str()?.parse().ok()?;
+                let text = seal::open(&ctx.config.keys, purpose, owner.as_bytes(), &text)?;
+                Some(String::from_utf8(text).ok()?.into())
+            }
+            Opens::Change => history::taken_out(key?, &text),
         });
         fields.remove(sealed.column);
-        fields.insert(sealed.name.to_owned(), opened.into());
+        fields.insert(sealed.name.to_owned(), opened.unwrap_or_default());
     }
-    for sealed in area.open {
-        if !area.take.contains(&sealed.owner) {
-            fields.remove(sealed.owner);
+    for owner in area.open.iter().filter_map(Sealed::owner) {
+        if !area.take.contains(&owner) {
+            fields.remove(owner);
         }
     }
     serde_json::to_vec(&fields).map_err(Error::internal)

@@ -97,15 +97,17 @@ pub async fn request(
         Export { export_id: id::ordered(now), created_at: now, finished_at: None, expires_at, size: None };
     let export = match store::insert(&mut tx, user_id, &new).await? {
         true => {
-            let terms = Terms { expires_at: Some(expires_at), ..Terms::of(client) };
-            job::enqueue(&mut tx, now, &BuildExport { export_id: new.export_id }, terms).await?;
+            ask(&mut tx, client, &new, now).await?;
             note(&mut tx, client, person, "user.export_requested", new.export_id, now).await?;
             new
         }
         false => {
             let waiting = store::find_waiting(&mut tx, user_id).await?;
             // finished between the two statements
-            waiting.ok_or_else(|| Error::Aborted("the export that waited was finished just now".into()))?
+            let waiting = waiting
+                .ok_or_else(|| Error::Aborted("the export that waited was finished just now".into()))?;
+            ask(&mut tx, client, &waiting, now).await?;
+            waiting
         }
     };
     if let Some(key) = key {
@@ -115,6 +117,22 @@ pub async fn request(
     tx.commit().await?;
     ctx.wake.queue(Queue::Bulk);
     Ok(export)
+}
+
+/// Asks for the job of an export, once for all who ask while it waits: also where the one before was put away.
+async fn ask(
+    tx: &mut sqlx::PgConnection,
+    client: &Client,
+    export: &Export,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let terms = Terms {
+        expires_at: Some(export.expires_at),
+        unique_key: Some(format!("export:{}", export.export_id)),
+        ..Terms::of(client)
+    };
+    job::enqueue(tx, now, &BuildExport { export_id: export.export_id }, terms).await?;
+    Ok(())
 }
 
 async fn note(

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::Export;
-use super::area::Area;
+use super::area::{Area, PARTLY};
 
 type Sql<T> = Result<T, sqlx::Error>;
 
@@ -127,17 +127,59 @@ pub async fn delete_expired(tx: &mut PgConnection, now: DateTime<Utc>, most: i64
     .await
 }
 
-/// The next rows of an area, as JSON text: decimals with every digit. The list of areas is the statement;
-/// nothing of it comes from outside.
-pub async fn list_rows(db: &PgPool, area: &Area, user_id: Uuid, skip: i64, most: i64) -> Sql<Vec<String>> {
-    let columns = area.take.iter().copied().chain(area.open.iter().flat_map(|one| [one.column, one.owner]));
-    let mut columns: Vec<&str> = columns.collect();
+/// A row of an area.
+#[derive(sqlx::FromRow)]
+pub struct Line {
+    /// JSON text: decimals with every digit.
+    pub row: String,
+    /// Its place in the order, for the page after it.
+    pub place: String,
+}
+
+/// The rows of an area behind a place in its order. What is written or deleted between two pages moves no other row.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the list of areas is the statement; nothing of it comes from outside"
+)]
+pub async fn list_rows(
+    db: &PgPool,
+    area: &Area,
+    user_id: Uuid,
+    after: Option<&str>,
+    most: i64,
+) -> Sql<Vec<Line>> {
+    let Area { table, whose, order, .. } = area;
+    let opened = area.open.iter().flat_map(|one| [Some(one.column), one.owner()]).flatten();
+    let mut columns: Vec<&str> = area.take.iter().copied().chain(opened).collect();
     columns.sort_unstable();
     columns.dedup();
-    let (columns, Area { table, whose, order, .. }) = (columns.join(", "), area);
+    let columns: Vec<String> = columns.into_iter().map(|column| taken(table, column)).collect();
+    let (columns, places) = (columns.join(", "), prefixed(order));
+    let behind = match after {
+        Some(_) => {
+            format!("AND ({order}) > (SELECT {order} FROM jsonb_populate_record(NULL::{table}, $3::jsonb))")
+        }
+        None => "AND $3::text IS NULL".to_owned(),
+    };
     let statement = format!(
-        "SELECT to_jsonb(r)::text FROM (SELECT {columns} FROM {table} WHERE {whose} ORDER BY {order} OFFSET $2 LIMIT $3) r"
+        "SELECT to_jsonb(r)::text AS row, to_jsonb(p)::text AS place
+         FROM (SELECT * FROM {table} WHERE {whose} {behind} ORDER BY {order} LIMIT $2) t
+         CROSS JOIN LATERAL (SELECT {columns}) r CROSS JOIN LATERAL (SELECT {places}) p
+         ORDER BY {places}"
     );
-    let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).bind(user_id).bind(skip).bind(most);
+    let rows = sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(user_id).bind(most).bind(after);
     rows.fetch_all(db).await
+}
+
+/// A column of a row, or of some rows alone.
+fn taken(table: &str, column: &str) -> String {
+    match PARTLY.iter().find(|part| part.table == table && part.column == column) {
+        Some(part) => format!("CASE WHEN {} THEN t.{column} END AS {column}", part.of),
+        None => format!("t.{column}"),
+    }
+}
+
+/// The columns of an order, each of the row.
+fn prefixed(order: &str) -> String {
+    order.split(", ").map(|column| format!("t.{column}")).collect::<Vec<_>>().join(", ")
 }

@@ -19,6 +19,7 @@ use crate::id;
 use crate::idempotency::{self, Begun};
 use crate::job::Queue;
 use crate::seal;
+use crate::secret::Keyring;
 use crate::session::Person;
 use crate::upload::{self, Purpose, Unclaimed};
 use crate::user::audit::line;
@@ -303,7 +304,7 @@ async fn hand_in(
     let (user_id, now) = (person.user_id(), later(ctx, newest.map(|newest| newest.created_at)));
     check(&mut *tx, user_id, &Draft::of(ask), newest, now).await?;
     let submission_id = id::ordered(now);
-    let (sealed, hash) = seal_number(ctx, submission_id, &ask.number)?;
+    let (sealed, hash) = seal_number(&ctx.config.keys, submission_id, &ask.number)?;
     if !store::insert(&mut *tx, user_id, &written(submission_id, ask, &sealed, &hash), now).await? {
         return Err(PENDING.refuse("Your last document still waits.").into());
     }
@@ -329,7 +330,7 @@ async fn rewrite(
     let now = later(ctx, Some(old.updated_at));
     check(&mut *tx, user_id, &Draft::of(ask), Some(old), now).await?;
     let numbered = ask.number != number(ctx, old)?;
-    let (sealed, hash) = seal_number(ctx, submission_id, &ask.number)?;
+    let (sealed, hash) = seal_number(&ctx.config.keys, submission_id, &ask.number)?;
     store::set(&mut *tx, &written(submission_id, ask, &sealed, &hash), now).await?;
     for file in [Some(old.front_upload_id), old.back_upload_id].into_iter().flatten() {
         if !store::is_shown(&mut *tx, user_id, file).await? {
@@ -373,8 +374,8 @@ fn written<'a>(submission_id: Uuid, ask: &'a Submission, sealed: &'a [u8], hash:
     }
 }
 
-fn seal_number(ctx: &Context, submission_id: Uuid, number: &str) -> Result<(Vec<u8>, [u8; 32])> {
-    let keys = &ctx.config.keys;
+/// The number of a document, sealed, and its keyed hash.
+pub(crate) fn seal_number(keys: &Keyring, submission_id: Uuid, number: &str) -> Result<(Vec<u8>, [u8; 32])> {
     let sealed = seal::seal(keys, NUMBER, submission_id.as_bytes(), number.as_bytes())?;
     Ok((sealed, keys.derive(NUMBER).mac(&[number.as_bytes()])))
 }

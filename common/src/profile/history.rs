@@ -137,18 +137,12 @@ fn open(key: &[u8; 32], sealed: &[u8]) -> Result<Sealed> {
 }
 
 fn opened(key: &[u8; 32], row: store::Change) -> Result<Changed> {
-    let Sealed { before, after } = open(key, &row.sealed)?;
-    let (before, after) = (shown(&before)?, shown(&after)?);
-    let fields = after.iter().filter_map(|(name, new)| {
-        let old = before.get(name).unwrap_or(&Value::Null);
-        (old != new).then(|| (name.clone(), old.clone(), new.clone()))
-    });
     Ok(Changed {
         change_id: row.change_id,
         at: row.at,
         actor: row.actor,
         restored: row.restored,
-        fields: fields.collect(),
+        fields: differences(&open(key, &row.sealed)?)?,
     })
 }
 
@@ -158,6 +152,24 @@ fn fields(state: &State) -> Result<Map<String, Value>> {
         Value::Object(fields) => Ok(fields),
         other => Err(Error::internal(format!("a state is no object: {other}"))),
     }
+}
+
+/// What changed: field, before, after.
+fn differences(Sealed { before, after }: &Sealed) -> Result<Vec<(String, Value, Value)>> {
+    let (before, after) = (shown(before)?, shown(after)?);
+    let fields = after.iter().filter_map(|(name, new)| {
+        let old = before.get(name).unwrap_or(&Value::Null);
+        (old != new).then(|| (name.clone(), old.clone(), new.clone()))
+    });
+    Ok(fields.collect())
+}
+
+/// What a change sealed, as the person takes it away: by field what it said before and after. None: the key does
+/// not open it.
+pub(crate) fn taken_out(key: &[u8; 32], sealed: &[u8]) -> Option<Value> {
+    let fields = differences(&open(key, sealed).ok()?).ok()?;
+    let fields = fields.into_iter().map(|(name, old, new)| (name, json!({ "old": old, "new": new })));
+    Some(Value::Object(fields.collect()))
 }
 
 /// A state by the names that fields have on the wire.

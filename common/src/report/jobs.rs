@@ -21,7 +21,8 @@ pub struct BuildReport {
 impl Job for BuildReport {
     const KIND: &'static str = "report.build_report";
     const QUEUE: Queue = Queue::Low;
-    const MAX_ATTEMPTS: i16 = 10;
+    // as often as it takes until it expires: at the longest wait these are more than a day
+    const MAX_ATTEMPTS: i16 = 500;
 
     async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
         match build(ctx, self.report_id).await {

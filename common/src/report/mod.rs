@@ -97,14 +97,16 @@ pub async fn request(
     };
     let report = match store::insert(&mut tx, person.user_id(), &new).await? {
         true => {
-            let terms = Terms { expires_at: Some(new.expires_at), ..Terms::of(client) };
-            job::enqueue(&mut tx, now, &BuildReport { report_id: new.report_id }, terms).await?;
+            ask(&mut tx, client, &new, now).await?;
             new
         }
         false => {
             let waiting = store::find_waiting(&mut tx, person.user_id()).await?;
             // built between the two statements
-            waiting.ok_or_else(|| Error::Aborted("the report that waited was finished just now".into()))?
+            let waiting = waiting
+                .ok_or_else(|| Error::Aborted("the report that waited was finished just now".into()))?;
+            ask(&mut tx, client, &waiting, now).await?;
+            waiting
         }
     };
     if let Some(key) = key {
@@ -114,6 +116,22 @@ pub async fn request(
     tx.commit().await?;
     ctx.wake.queue(Queue::Low);
     Ok(report)
+}
+
+/// Asks for the job of a report, once for all who ask while it waits: also where the one before was put away.
+async fn ask(
+    tx: &mut sqlx::PgConnection,
+    client: &Client,
+    report: &Report,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let terms = Terms {
+        expires_at: Some(report.expires_at),
+        unique_key: Some(format!("report:{}", report.report_id)),
+        ..Terms::of(client)
+    };
+    job::enqueue(tx, now, &BuildReport { report_id: report.report_id }, terms).await?;
+    Ok(())
 }
 
 /// A report of the caller's.

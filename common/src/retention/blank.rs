@@ -70,6 +70,20 @@ async fn addresses(db: &PgPool, before: DateTime<Utc>) -> Result<()> {
     audit(db, before).await?;
     loop {
         let done = sqlx::query!(
+            "UPDATE consents SET ip_address = NULL
+             WHERE consent_id IN (SELECT consent_id FROM consents WHERE at < $1 AND ip_address IS NOT NULL
+                                  ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            before,
+            BATCH,
+        )
+        .execute(db)
+        .await?;
+        if is_last(done.rows_affected()) {
+            break;
+        }
+    }
+    loop {
+        let done = sqlx::query!(
             "UPDATE sessions SET ip_address = NULL, user_agent = NULL
              WHERE session_id IN (SELECT session_id FROM sessions
                                   WHERE last_used_at < $1 AND (ip_address IS NOT NULL OR user_agent IS NOT NULL)

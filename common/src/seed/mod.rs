@@ -1,7 +1,12 @@
 //! Believable accounts for development and load: many, quickly, the same ones for the same seed, all with
-//! one password; and the school that the first of them belong to. Nothing of the product calls this; operators do.
+//! one password; the school that the first of them belong to, and what these have besides (`life`): profiles,
+//! documents, consents, wallets, rentals. Nothing of the product calls this; operators do.
 
+mod life;
+mod money;
+mod paper;
 mod person;
+mod rental;
 mod school;
 mod store;
 
@@ -11,7 +16,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::json;
 use uuid::Uuid;
 
+use life::Life;
 pub use person::MOST;
+use person::SeedPerson;
 
 use crate::audit::{self, Client, Line};
 use crate::context::Context;
@@ -23,6 +30,8 @@ use crate::{seal, secret};
 
 /// What everybody signs in with.
 pub const PASSWORD: &str = "keryu-seed-password";
+/// As many people of a seed, the first ones, have more than an account.
+const PROFILED: u64 = 10_000;
 /// People in one transaction.
 const BATCH: u64 = 10_000;
 /// Sessions in one transaction.
@@ -72,11 +81,13 @@ pub async fn plant(ctx: &Context, client: &Client, ask: Ask, mut told: impl FnMu
 }
 
 async fn batch(ctx: &Context, seed: u64, range: std::ops::Range<u64>, hash: &str) -> Result<u64> {
-    let people: Vec<_> = range.clone().map(|n| person::person(seed, n)).collect();
     let now = ctx.now();
+    let people: Vec<SeedPerson> = range.clone().map(|n| person::person(seed, n)).collect();
+    let lives: Vec<Life> =
+        range.clone().zip(&people).map(|(n, one)| Life::of(&ctx.config.wallet, seed, n, one, now)).collect();
     let mut tx = ctx.db.begin().await?;
     store::set_relaxed(&mut tx).await?;
-    let made: HashSet<Uuid> = store::insert_people(&mut tx, &people).await?.into_iter().collect();
+    let made: HashSet<Uuid> = store::insert_people(&mut tx, &people, &lives).await?.into_iter().collect();
     let ids: Vec<Uuid> = people.iter().map(|one| one.user_id).filter(|id| made.contains(id)).collect();
     let keys = &ctx.config.keys;
     let sealed: Result<Vec<Vec<u8>>> = ids
@@ -84,15 +95,25 @@ async fn batch(ctx: &Context, seed: u64, range: std::ops::Range<u64>, hash: &str
         .map(|id| seal::seal(keys, Column::UserKeys.purpose(), id.as_bytes(), &secret::random::<32>()))
         .collect();
     store::insert_keys(&mut tx, &ids, &sealed?).await?;
-    store::insert_profiles(&mut tx, &ids, now).await?;
+    let new = people.iter().zip(&lives).filter(|(one, _)| made.contains(&one.user_id));
+    store::insert_profiles(&mut tx, &new.collect::<Vec<_>>(), now).await?;
     store::insert_passwords(&mut tx, &ids, hash, now).await?;
     let first: Vec<_> =
-        range.zip(&people).filter(|(n, one)| *n < school::PROFILED && made.contains(&one.user_id)).collect();
+        range.zip(&people).filter(|(n, one)| *n < PROFILED && made.contains(&one.user_id)).collect();
     if !first.is_empty() {
         school::plant(&mut tx, seed, &first, now).await?;
+        let lives = people.into_iter().zip(lives).filter(|(one, _)| made.contains(&one.user_id));
+        life::plant(&mut tx, ctx, lives.map(|(one, life)| (one.user_id, life)).collect(), now).await?;
     }
     tx.commit().await?;
     Ok(ids.len() as u64)
+}
+
+/// An id of the same moment as the person's, of the one of their things with this number.
+fn derived(user_id: Uuid, number: u8) -> Uuid {
+    let mut bytes = *user_id.as_bytes();
+    bytes[15] ^= number;
+    Uuid::from_bytes(bytes)
 }
 
 /// Signs the first people of a seed in. Answers with their tokens.

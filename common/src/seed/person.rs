@@ -12,10 +12,13 @@ pub const MOST: u64 = 10_000_000;
 const EPOCH: i64 = 1_704_067_200;
 const SECONDS: u64 = 2 * 365 * 24 * 3600;
 
-/// A country: its language here, a number's beginning (seven digits follow), given and family names.
+/// A country: its language here, a number's beginning (seven digits follow), streets and towns, given and family
+/// names.
 struct Country {
     language: &'static str,
     prefix: &'static str,
+    streets: [&'static str; 4],
+    towns: [&'static str; 4],
     women: [&'static str; 8],
     men: [&'static str; 8],
     families: [&'static str; 12],
@@ -24,34 +27,50 @@ struct Country {
 #[rustfmt::skip]
 const COUNTRIES: [Country; 8] = [
     Country { language: "en", prefix: "+25471",
+        streets: ["Moi Avenue", "Kenyatta Road", "Ngong Road", "Uhuru Street"],
+        towns: ["Nairobi", "Kisumu", "Nakuru", "Eldoret"],
         women: ["Wanjiru", "Akinyi", "Achieng", "Njeri", "Wambui", "Chebet", "Makena", "Halima"],
         men: ["Otieno", "Kamau", "Kiprop", "Mwangi", "Juma", "Baraka", "Omondi", "Kiptoo"],
         families: ["Odhiambo", "Kariuki", "Njoroge", "Cheruiyot", "Mutua", "Wekesa", "Ouma", "Kimani", "Rotich", "Maina", "Barasa", "Ndungu"] },
     Country { language: "en", prefix: "+25571",
+        streets: ["Nyerere Road", "Uhuru Street", "Sokoine Drive", "Mkwawa Road"],
+        towns: ["Dodoma", "Mwanza", "Arusha", "Moshi"],
         women: ["Neema", "Asha", "Zawadi", "Rehema", "Fatuma", "Upendo", "Mariamu", "Salma"],
         men: ["Hamisi", "Rashidi", "Emanueli", "Bakari", "Salim", "Musa", "Idrisa", "Faraji"],
         families: ["Mushi", "Massawe", "Kimaro", "Mwakyusa", "Lyimo", "Shayo", "Mrema", "Nyerere", "Mollel", "Sanga", "Temba", "Komba"] },
     Country { language: "en", prefix: "+234803",
+        streets: ["Awolowo Road", "Broad Street", "Ahmadu Bello Way", "Market Road"],
+        towns: ["Lagos", "Ibadan", "Kano", "Enugu"],
         women: ["Ngozi", "Chioma", "Folake", "Amina", "Yetunde", "Ifeoma", "Zainab", "Adaeze"],
         men: ["Emeka", "Tunde", "Chinedu", "Ibrahim", "Olumide", "Obinna", "Sani", "Kelechi"],
         families: ["Okafor", "Adeyemi", "Balogun", "Eze", "Abubakar", "Okonkwo", "Ogunleye", "Nwosu", "Bello", "Adebayo", "Uche", "Danjuma"] },
     Country { language: "en", prefix: "+91987",
+        streets: ["Gandhi Road", "Station Road", "Nehru Street", "Temple Lane"],
+        towns: ["Pune", "Kochi", "Jaipur", "Lucknow"],
         women: ["Priya", "Ananya", "Kavya", "Lakshmi", "Meera", "Divya", "Nisha", "Sunita"],
         men: ["Arjun", "Rohan", "Vikram", "Rahul", "Aditya", "Sanjay", "Karthik", "Imran"],
         families: ["Sharma", "Patel", "Iyer", "Reddy", "Nair", "Gupta", "Khan", "Das", "Mehta", "Joshi", "Singh", "Bose"] },
     Country { language: "en", prefix: "+44711",
+        streets: ["High Street", "Station Road", "Church Lane", "Victoria Road"],
+        towns: ["Leeds", "Bristol", "Cardiff", "Glasgow"],
         women: ["Olivia", "Amelia", "Grace", "Freya", "Niamh", "Zoë", "Chloë", "Imogen"],
         men: ["Oliver", "Harry", "George", "Callum", "Rhys", "Alfie", "Owen", "Lewis"],
         families: ["Smith", "Jones", "Taylor", "Evans", "Walker", "O'Brien", "Campbell", "Wright", "Hughes", "Ahmed", "Clarke", "Lloyd"] },
     Country { language: "en", prefix: "+491512",
+        streets: ["Bahnhofstraße", "Goethestraße", "Am Markt", "Gartenweg"],
+        towns: ["Köln", "München", "Lübeck", "Dresden"],
         women: ["Käthe", "Ursula", "Anneliese", "Sophie", "Lena", "Ayşe", "Greta", "Klara"],
         men: ["Jürgen", "Björn", "Lukas", "Felix", "Mehmet", "Sören", "Matthias", "Karl"],
         families: ["Müller", "Schäfer", "Schröder", "Weiß", "Becker", "Yılmaz", "Krüger", "Vogel", "Köhler", "Braun", "Jäger", "Lange"] },
     Country { language: "fr", prefix: "+3361",
+        streets: ["rue de l'Église", "avenue Foch", "rue Pasteur", "place du Marché"],
+        towns: ["Lyon", "Orléans", "Nîmes", "Saint-Étienne"],
         women: ["Zoé", "Chloé", "Inès", "Anaïs", "Léa", "Maëlys", "Hélène", "Aïcha"],
         men: ["Théo", "Léo", "Gaël", "Rémi", "Noël", "Mathéo", "Étienne", "François"],
         families: ["Lefèvre", "Dubois", "Moreau", "Côté", "Garnier", "Benoît", "Bélanger", "Roux", "Diallo", "Traoré", "Hébert", "Gauthier"] },
     Country { language: "en", prefix: "+551198",
+        streets: ["Rua das Flores", "Avenida Brasil", "Rua São João", "Travessa do Sol"],
+        towns: ["São Paulo", "Belém", "Goiânia", "Maceió"],
         women: ["Júlia", "Letícia", "Beatriz", "Camila", "Luísa", "Antônia", "Vitória", "Marina"],
         men: ["João", "Antônio", "Caio", "Thiago", "Mateus", "Vinícius", "Otávio", "Luís"],
         families: ["Gonçalves", "Araújo", "Simões", "Magalhães", "Souza", "Oliveira", "Corrêa", "Pereira", "Moraes", "Lima", "Assunção", "Rocha"] },
@@ -84,6 +103,24 @@ pub struct SeedPerson {
     pub referral_code: String,
     /// When they joined.
     pub created_at: DateTime<Utc>,
+    country: usize,
+}
+
+impl SeedPerson {
+    /// Where they live.
+    pub(super) fn home(&self, dice: &mut Dice) -> String {
+        let country = &COUNTRIES[self.country];
+        let (street, town) = (dice.one(&country.streets), dice.one(&country.towns));
+        format!("{street} {}, {town}", 1 + dice.below(120))
+    }
+
+    /// Somebody of their family, and a number.
+    pub(super) fn relative(&self, dice: &mut Dice) -> (String, String) {
+        let country = &COUNTRIES[self.country];
+        let given = if dice.below(2) == 0 { dice.one(&country.women) } else { dice.one(&country.men) };
+        let number = format!("{}{:07}", country.prefix, dice.below(MOST));
+        (format!("{given} {}", self.last_name), number)
+    }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): reproducible, and not for secrets.
@@ -112,7 +149,8 @@ pub fn person(seed: u64, n: u64) -> SeedPerson {
     // both permute their range, so that no two people of a seed share a number or a code
     let number = (n.wrapping_mul(7_368_787) + Dice(seed).below(MOST)) % MOST;
     let code = n.wrapping_mul(0x5_851f_42d5).wrapping_add(Dice(seed).roll()) & 0xff_ffff_ffff;
-    let country = &COUNTRIES[usize::try_from(dice.below(8)).unwrap_or_default()];
+    let of = usize::try_from(dice.below(8)).unwrap_or_default();
+    let country = &COUNTRIES[of];
     let (gender, given) = match dice.below(2) {
         0 => ("female", &country.women),
         _ => ("male", &country.men),
@@ -149,6 +187,7 @@ pub fn person(seed: u64, n: u64) -> SeedPerson {
         },
         referral_code: letters(code),
         created_at,
+        country: of,
     }
 }
 

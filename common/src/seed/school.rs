@@ -10,9 +10,6 @@ use super::store::{self, Assigned, Groups, Heads, Programmes, Trainees, Trainers
 use crate::error::Result;
 use crate::school::fold;
 
-/// As many people of a seed, the first ones, have role profiles.
-pub const PROFILED: u64 = 10_000;
-
 const DEPARTMENTS: [(&str, [&str; 3]); 8] = [
     ("Computing and Informatics", ["Information Technology", "Computer Science", "Cyber Security"]),
     ("Building and Civil Engineering", ["Building Technology", "Civil Engineering", "Quantity Surveying"]),
@@ -155,9 +152,7 @@ impl Belong {
 
 /// An id of the same moment as the person's, of something they have one of.
 fn derived(user_id: Uuid) -> Uuid {
-    let mut bytes = *user_id.as_bytes();
-    bytes[15] ^= 0xff;
-    Uuid::from_bytes(bytes)
+    super::derived(user_id, 0xff)
 }
 
 #[cfg(test)]

@@ -64,10 +64,17 @@ pub async fn post(
 ) -> Result<Taken> {
     service.may(Scope::UsageWrite)?;
     let now = ctx.now();
+    let mut tx = ctx.db.begin().await?;
+    // before all else: what was answered once is answered so again, whatever became of the people since
+    if let Some(key) = key
+        && let Begun::Replay(outcome) = idempotency::begin(&mut tx, now, key).await?
+    {
+        return serde_json::from_slice(&outcome).map_err(Error::internal);
+    }
     let mut wrong = faults(events, &ctx.config.wallet.currency, now);
     let people: BTreeSet<Uuid> = events.iter().map(|event| event.user_id).collect();
     let people: Vec<Uuid> = people.into_iter().collect();
-    let unknown: HashSet<Uuid> = store::list_unknown(&ctx.db, &people).await?.into_iter().collect();
+    let unknown: HashSet<Uuid> = store::list_unknown(&mut *tx, &people).await?.into_iter().collect();
     for (n, _) in events.iter().enumerate().filter(|(_, event)| unknown.contains(&event.user_id)) {
         wrong.push(Fault::at(format!("/events/{n}/user_id"), "user.unknown", "Nobody has this id."));
     }
@@ -75,15 +82,7 @@ pub async fn post(
         wrong.truncate(MOST_FAULTS);
         return Err(invalid(wrong).into());
     }
-    let places = once(events).map_err(conflict)?;
-    let service_id = self::service(ctx, &service.name).await?;
-    let mut tx = ctx.db.begin().await?;
-    if let Some(key) = key
-        && let Begun::Replay(outcome) = idempotency::begin(&mut tx, now, key).await?
-    {
-        return serde_json::from_slice(&outcome).map_err(Error::internal);
-    }
-    let taken = write(&mut tx, service_id, events, &places).await?;
+    let taken = take(&mut tx, &service.name, events).await?;
     let line = Line {
         action: "usage.posted",
         entity_type: "usage",
@@ -101,6 +100,16 @@ pub async fn post(
     }
     tx.commit().await?;
     Ok(taken)
+}
+
+/// Takes events of a service, by its name, with the caller's transaction. They are not looked at.
+///
+/// # Errors
+/// `usage.event_conflict`.
+pub(crate) async fn take(tx: &mut PgConnection, service: &str, events: &[Event]) -> Result<Taken> {
+    let places = once(events).map_err(conflict)?;
+    let service_id = self::service(&mut *tx, service).await?;
+    write(tx, service_id, events, &places).await
 }
 
 /// Writes those at `places`, which are in the order of their ids, and adds what is new to all figures.
@@ -161,12 +170,12 @@ fn gone(error: sqlx::Error) -> Error {
 }
 
 /// The number of a service by its name.
-async fn service(ctx: &Context, name: &str) -> Result<i32> {
-    if let Some(known) = store::find_service(&ctx.db, name).await? {
+async fn service(tx: &mut PgConnection, name: &str) -> Result<i32> {
+    if let Some(known) = store::find_service(&mut *tx, name).await? {
         return Ok(known);
     }
-    store::insert_service(&ctx.db, name).await?;
-    let made = store::find_service(&ctx.db, name).await?;
+    store::insert_service(&mut *tx, name).await?;
+    let made = store::find_service(tx, name).await?;
     made.ok_or_else(|| Error::internal("a service has no number"))
 }
 
@@ -225,12 +234,13 @@ pub async fn months(ctx: &Context, user_id: Uuid, since: NaiveDate) -> Result<Ve
 }
 
 /// Deletes what is kept of somebody, with the caller's transaction that erases them. The figures first: whoever
-/// writes events of theirs just now holds these, and the events are all there when they are let go.
+/// writes events of theirs just now holds these, and the events are all there when they are let go. Answers with
+/// how many events it was.
 ///
 /// # Errors
 /// The database does not answer.
-pub(crate) async fn erase(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
+pub(crate) async fn erase(tx: &mut PgConnection, user_id: Uuid) -> Result<i64> {
     store::delete_summary(&mut *tx, user_id).await?;
-    store::delete_events(tx, user_id).await?;
-    Ok(())
+    let events = store::delete_events(tx, user_id).await?;
+    i64::try_from(events).map_err(Error::internal)
 }

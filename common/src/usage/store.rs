@@ -279,8 +279,8 @@ pub async fn delete_summary(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
     Ok(())
 }
 
-/// Deletes somebody's events.
-pub async fn delete_events(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
-    sqlx::query!("DELETE FROM usage_events WHERE user_id = $1", user_id).execute(tx).await?;
-    Ok(())
+/// Deletes somebody's events. Answers with how many.
+pub async fn delete_events(tx: &mut PgConnection, user_id: Uuid) -> Sql<u64> {
+    let done = sqlx::query!("DELETE FROM usage_events WHERE user_id = $1", user_id).execute(tx).await?;
+    Ok(done.rows_affected())
 }

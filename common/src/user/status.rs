@@ -19,6 +19,7 @@ use crate::job::Queue;
 use crate::notify::{self, Facts, Message, Told};
 use crate::role::{self, Permission};
 use crate::session::{self, End, FORBIDDEN, Person};
+use crate::wallet;
 
 /// Sets the status of somebody else's account.
 ///
@@ -61,7 +62,9 @@ pub(crate) async fn set_status_in(
     let now = ctx.now();
     store::set_status(tx, user_id, status, reason, now).await?;
     note(tx, ctx, client, person, &old, "user.status_changed", (status, reason)).await?;
-    if status != Status::Active {
+    if status == Status::Active {
+        wallet::ask_missed_rewards(&mut *tx, now, user_id).await?;
+    } else {
         session::end_all(tx, user_id, None, End::Status, now).await?;
     }
     if status != old.status {
@@ -182,6 +185,9 @@ pub(crate) async fn restore_in(
     };
     store::set_restored(tx, user_id, status, kept, ctx.now()).await.map_err(taken)?;
     note(tx, ctx, client, person, &old, "user.restored", (status, reason)).await?;
+    if status == Status::Active {
+        wallet::ask_missed_rewards(&mut *tx, ctx.now(), user_id).await?;
+    }
     let facts = Facts { status: Some(status.name().to_owned()), ..Facts::at(ctx.now()) };
     tell(tx, ctx, client, user_id, Message::AccountRestored, facts).await?;
     Ok(())

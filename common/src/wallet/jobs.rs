@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Ask, Kind, New, Put, Unit, details, put, store, unit};
+use super::{Ask, Kind, New, Posting, Put, Unit, details, put, store, unit};
 use crate::audit;
 use crate::context::Context;
 use crate::error::Result;
@@ -33,6 +35,11 @@ impl Job for RewardReferral {
     }
 }
 
+/// Who posts what nobody asked for.
+const SOURCE: &str = "house";
+/// By this name.
+const POSTER: &str = "keryu";
+
 async fn reward(ctx: &Context, user_id: Uuid) -> Result<()> {
     let (now, points) = (ctx.now(), ctx.config.wallet.referral_points);
     if points == 0 {
@@ -40,30 +47,9 @@ async fn reward(ctx: &Context, user_id: Uuid) -> Result<()> {
     }
     let mut tx = ctx.db.begin().await?;
     let Some(referrer) = store::find_referrer(&mut tx, user_id).await? else { return Ok(()) };
-    let mut sides = [
-        (user_id, format!("referral:{user_id}"), "For registering with a referral code"),
-        (referrer, format!("referral:{user_id}:referrer"), "For a person you referred"),
-    ];
-    // whoever locks two wallets locks them in this order
-    sides.sort_by_key(|(side, ..)| *side);
-    for (side, reference, reason) in sides {
-        let ask = Ask {
-            reference,
-            kind: Kind::Referral,
-            unit: Unit::Points,
-            amount: Decimal::from(points),
-            reason: reason.to_owned(),
-        };
-        let new = New {
-            source: "house",
-            poster: "keryu",
-            actor: None,
-            user_id: side,
-            unit: unit::POINTS,
-            ask: &ask,
-        };
-        // rewarded before, and told
-        let Put::New(posting) = put(&mut tx, &new, now).await? else { return Ok(()) };
+    // rewarded before, and told
+    let Some(given) = give(&mut tx, user_id, referrer, points, now).await? else { return Ok(()) };
+    for (side, posting) in given {
         audit::note_own(&mut tx, "wallet.posted", "user", side, details(&posting, None), now).await?;
         let facts = Facts { points: Some(points), ..Facts::at(now) };
         let told = Told { user_id: side, message: Message::ReferralRewarded, facts };
@@ -72,6 +58,55 @@ async fn reward(ctx: &Context, user_id: Uuid) -> Result<()> {
     tx.commit().await?;
     ctx.wake.queue(Queue::Default);
     Ok(())
+}
+
+/// Posts the reward of a referral to both sides with the caller's transaction. None: it was given before, with as
+/// many points as it was then.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn give(
+    tx: &mut PgConnection,
+    user_id: Uuid,
+    referrer: Uuid,
+    points: u32,
+    now: DateTime<Utc>,
+) -> Result<Option<[(Uuid, Posting); 2]>> {
+    let reference = format!("referral:{user_id}");
+    if store::find_posting(&mut *tx, SOURCE, POSTER, &reference).await?.is_some() {
+        return Ok(None);
+    }
+    let mut sides = [
+        (user_id, reference, "For registering with a referral code"),
+        (referrer, format!("referral:{user_id}:referrer"), "For a person you referred"),
+    ];
+    // whoever locks two wallets locks them in this order
+    sides.sort_by_key(|(side, ..)| *side);
+    let [first, second] = sides;
+    let Some(first) = give_one(&mut *tx, first, points, now).await? else { return Ok(None) };
+    let Some(second) = give_one(tx, second, points, now).await? else { return Ok(None) };
+    Ok(Some([first, second]))
+}
+
+/// One side of a reward. None: a body that runs at the same time gave it.
+async fn give_one(
+    tx: &mut PgConnection,
+    (user_id, reference, reason): (Uuid, String, &str),
+    points: u32,
+    now: DateTime<Utc>,
+) -> Result<Option<(Uuid, Posting)>> {
+    let ask = Ask {
+        reference,
+        kind: Kind::Referral,
+        unit: Unit::Points,
+        amount: Decimal::from(points),
+        reason: reason.to_owned(),
+    };
+    let new = New { source: SOURCE, poster: POSTER, actor: None, user_id, unit: unit::POINTS, ask: &ask };
+    Ok(match put(tx, &new, now).await? {
+        Put::New(posting) => Some((user_id, posting)),
+        Put::Known(_) => None,
+    })
 }
 
 /// Looks whether every posting sums to zero and every balance is the sum of its entries. What does not is

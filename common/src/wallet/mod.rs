@@ -14,6 +14,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub(crate) use jobs::give as give_reward;
 pub use jobs::{CheckLedger, RewardReferral};
 pub use store::Month;
 pub use unit::Unit;
@@ -71,6 +72,9 @@ impl Config {
     }
 }
 
+/// The account of the house that money and points of postings come from and go to.
+pub(crate) const FUNDING: &str = "funding";
+
 /// Which way a posting goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,7 +100,7 @@ impl Kind {
     /// Where the other half is.
     fn house(self) -> &'static str {
         match self {
-            Self::Credit | Self::Debit => "funding",
+            Self::Credit | Self::Debit => FUNDING,
             Self::Referral => "referral_rewards",
         }
     }
@@ -122,8 +126,8 @@ pub struct Ask {
 pub struct Posting {
     /// Which.
     pub posting_id: Uuid,
-    /// The poster's own name for it.
-    pub reference: String,
+    /// The poster's own name for it; none of a referral's, which would name the other side.
+    pub reference: Option<String>,
     /// `credit`, `debit` or `referral`.
     pub kind: String,
     /// Money or points.
@@ -145,7 +149,7 @@ impl From<store::Row> for Posting {
         let unit = Unit::of(&row.unit);
         Self {
             posting_id: row.posting_id,
-            reference: row.reference,
+            reference: Some(row.reference).filter(|_| row.kind != Kind::Referral.name()),
             kind: row.kind,
             unit,
             amount: unit::text(row.amount.abs(), &row.unit),
@@ -254,14 +258,10 @@ pub async fn post(
     key: Option<&idempotency::Key>,
 ) -> Result<Posting> {
     by.may(Permission::WalletWrite, Scope::WalletWrite)?;
-    may_post(ctx, by, user_id).await?;
     let row = ask.unit.row(&ctx.config.wallet);
-    if !unit::is_exact(ask.amount, row) {
-        let told = format!("At most {} digits after the point in {row}.", unit::digits(row));
-        return Err(invalid(vec![Fault::at("/amount", "field.range", told)]).into());
-    }
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
+    // before all else: what was answered once is answered so again, whatever became of the person since
     if let Some(key) = key
         && let Begun::Replay(outcome) = idempotency::begin(&mut tx, now, key).await?
     {
@@ -276,6 +276,11 @@ pub async fn post(
         unit: row,
         ask: &ask,
     };
+    if let Err(refused) = may_post(&mut tx, by, &new).await {
+        // so is a posting that is there
+        let known = find(&mut tx, &new).await?.filter(|known| new.is(known));
+        return known.map(|known| known.row.into()).ok_or(refused);
+    }
     let posting = match put(&mut tx, &new, now).await? {
         Put::New(posting) => {
             let details = details(&posting, by.service());
@@ -311,17 +316,22 @@ fn details(posting: &Posting, service: Option<&str>) -> serde_json::Value {
     })
 }
 
-/// Nobody posts to themselves, to who stands above them, or to an account that is deleted.
-async fn may_post(ctx: &Context, by: Reader<'_>, user_id: Uuid) -> Result<()> {
-    let owner = store::find_owner(&ctx.db, user_id).await?;
+/// Nobody posts to themselves, to who stands above them, or to an account that is deleted; and nobody more digits
+/// than the unit has.
+async fn may_post(tx: &mut PgConnection, by: Reader<'_>, new: &New<'_>) -> Result<()> {
+    let owner = store::find_owner(tx, new.user_id).await?;
     let owner = owner.ok_or_else(|| user::NOT_FOUND.refuse("There is no such user."))?;
     if let Reader::Person(person) = by {
-        if person.user_id() == user_id {
+        if person.user_id() == new.user_id {
             return Err(user::SELF.refuse("Nobody posts to their own wallet.").into());
         }
         if !person.reaches(owner.rank, owner.is_superuser) {
             return Err(FORBIDDEN.refuse("This person stands above you.").into());
         }
+    }
+    if !unit::is_exact(new.ask.amount, new.unit) {
+        let told = format!("At most {} digits after the point in {}.", unit::digits(new.unit), new.unit);
+        return Err(invalid(vec![Fault::at("/amount", "field.range", told)]).into());
     }
     Ok(())
 }
@@ -337,6 +347,22 @@ struct New<'a> {
     ask: &'a Ask,
 }
 
+impl New<'_> {
+    /// What the person has more; negative: less.
+    fn amount(&self) -> Decimal {
+        if self.ask.kind == Kind::Debit { -self.ask.amount } else { self.ask.amount }
+    }
+
+    /// Whether it is this one.
+    fn is(&self, known: &store::Known) -> bool {
+        known.user_id == self.user_id
+            && known.row.kind == self.ask.kind.name()
+            && known.row.unit == self.unit
+            && known.row.amount == self.amount()
+            && known.row.reason == self.ask.reason
+    }
+}
+
 /// What became of it.
 enum Put {
     /// It is written.
@@ -347,8 +373,7 @@ enum Put {
 
 /// Writes a posting with the caller's transaction, which is to be rolled back on a refusal.
 async fn put(tx: &mut PgConnection, new: &New<'_>, now: DateTime<Utc>) -> Result<Put> {
-    let ask = new.ask;
-    let amount = if ask.kind == Kind::Debit { -ask.amount } else { ask.amount };
+    let (ask, amount) = (new.ask, new.amount());
     let posting_id = id::ordered(now);
     let row = store::NewPosting {
         posting_id,
@@ -376,21 +401,38 @@ async fn put(tx: &mut PgConnection, new: &New<'_>, now: DateTime<Utc>) -> Result
             store::Row { posting_id, reference, kind, unit, amount, balance, reason, at }.into(),
         ));
     }
-    let known = store::find_posting(tx, new.source, new.poster, &ask.reference).await?;
+    let known = find(tx, new).await?;
     let known = known.ok_or_else(|| Error::internal("a reference is taken by a posting without entries"))?;
-    let same = known.user_id == new.user_id
-        && known.row.kind == row.kind
-        && known.row.unit == row.unit
-        && known.row.amount == amount
-        && known.row.reason == ask.reason;
-    if !same {
+    if !new.is(&known) {
         return Err(REFERENCE_TAKEN.refuse("This reference is that of a posting with other content.").into());
     }
     Ok(Put::Known(known.row.into()))
 }
 
+/// The posting that has the reference.
+async fn find(tx: &mut PgConnection, new: &New<'_>) -> Result<Option<store::Known>> {
+    Ok(store::find_posting(tx, new.source, new.poster, &new.ask.reference).await?)
+}
+
+/// What stays of somebody who is erased: the ledger is only added to.
+pub(crate) struct Kept {
+    /// Their accounts.
+    pub accounts: i64,
+    /// What was posted to them.
+    pub postings: i64,
+}
+
+/// Counts what stays of somebody who is erased.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn kept(tx: &mut PgConnection, user_id: Uuid) -> Result<Kept> {
+    let accounts = store::count_accounts(&mut *tx, user_id).await?;
+    Ok(Kept { accounts, postings: store::count_postings(tx, user_id).await? })
+}
+
 /// The id of an account of the house: the same everywhere, so that nobody has to look for it.
-fn house(name: &str, unit: &str) -> Uuid {
+pub(crate) fn house(name: &str, unit: &str) -> Uuid {
     let hash = sha256(format!("keryu:ledger:{name}:{unit}").as_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
@@ -405,5 +447,21 @@ fn house(name: &str, unit: &str) -> Uuid {
 pub(crate) async fn ask_reward(tx: &mut PgConnection, now: DateTime<Utc>, user_id: Uuid) -> Result<()> {
     let terms = Terms { unique_key: Some(format!("wallet.referral:{user_id}")), ..Terms::default() };
     job::enqueue(tx, now, &RewardReferral { user_id }, terms).await?;
+    Ok(())
+}
+
+/// Asks with the caller's transaction, which lets somebody in again, for the rewards that were not given because
+/// they were not: for their own referral, and for whom they referred.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn ask_missed_rewards(
+    tx: &mut PgConnection,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+) -> Result<()> {
+    for referred in store::list_unrewarded(&mut *tx, user_id).await? {
+        ask_reward(&mut *tx, now, referred).await?;
+    }
     Ok(())
 }

@@ -262,6 +262,44 @@ pub async fn find_referrer(tx: &mut PgConnection, user_id: Uuid) -> Sql<Option<U
     .await
 }
 
+/// Whoever was referred and got no reward, of somebody and of those whom they referred, once an identifier is
+/// proved.
+pub async fn list_unrewarded(tx: &mut PgConnection, user_id: Uuid) -> Sql<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"SELECT u.user_id AS "user_id!" FROM (
+               SELECT user_id, ever_verified_at FROM users WHERE user_id = $1 AND referred_by IS NOT NULL
+               UNION ALL
+               SELECT user_id, ever_verified_at FROM users WHERE referred_by = $1) u
+           WHERE u.ever_verified_at IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM postings p
+                             WHERE p.source = 'house' AND p.poster = 'keryu'
+                               AND p.reference = 'referral:' || u.user_id::text)
+           ORDER BY 1"#,
+        user_id,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// How many accounts somebody has.
+pub async fn count_accounts(tx: &mut PgConnection, user_id: Uuid) -> Sql<i64> {
+    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM ledger_accounts WHERE user_id = $1"#, user_id)
+        .fetch_one(tx)
+        .await
+}
+
+/// How many postings there are to somebody's accounts.
+pub async fn count_postings(tx: &mut PgConnection, user_id: Uuid) -> Sql<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM ledger_accounts a
+           JOIN entries e ON e.ledger_account_id = a.ledger_account_id AND e.balance IS NOT NULL
+           WHERE a.user_id = $1"#,
+        user_id,
+    )
+    .fetch_one(tx)
+    .await
+}
+
 /// Something that was looked at, and whether it does not add up.
 pub struct Checked {
     pub id: Uuid,

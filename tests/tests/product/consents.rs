@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use keryu_common::job::Terms;
+use keryu_common::retention::blank::BlankOldAddresses;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::support::Product;
 use super::support::paper::somebody;
 use super::support::product::read;
+use super::support::{Engine, Product};
 
 fn path(tokens: &Value) -> String {
     format!("/api/users/{}/consents", tokens["user_id"].as_str().unwrap())
@@ -80,10 +82,36 @@ async fn a_line_is_never_changed_and_goes_with_its_person() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
     assert_eq!(give(&product, &ada, &line("terms", "1", true), &ada).await.0, 201);
-    let change = sqlx::query("UPDATE consents SET given = false").execute(&product.world.db).await;
-    assert!(change.unwrap_err().to_string().contains("only added to"));
+    for change in [
+        "UPDATE consents SET given = false",
+        "UPDATE consents SET ip_address = '192.0.2.7'",
+        "UPDATE consents SET ip_address = NULL, at = at - interval '1 day'",
+    ] {
+        let change = sqlx::query(change).execute(&product.world.db).await;
+        assert!(change.unwrap_err().to_string().contains("only added to"));
+    }
     product.world.execute("DELETE FROM users").await;
     assert_eq!(product.world.count("SELECT count(*) FROM consents").await, 0);
+}
+
+#[tokio::test]
+async fn from_where_is_forgotten_after_ninety_days_and_the_line_stays() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    assert_eq!(give(&product, &ada, &line("terms", "1", true), &ada).await.0, 201);
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    for (days, address) in [(89, json!("127.0.0.1")), (2, Value::Null)] {
+        product.advance(Duration::from_secs(days * 24 * 3600));
+        engine.ask(&BlankOldAddresses::default(), Terms::default()).await;
+        engine.drain().await;
+        let ada = product.login("ada@example.org").await;
+        let (status, all) = product.get(&path(&ada), &ada).await;
+        assert_eq!(
+            (status, &all["items"][0]["kind"], &all["present"][0]["given"]),
+            (200, &json!("terms"), &json!(true))
+        );
+        assert_eq!((&all["items"][0]["ip_address"], &all["present"][0]["ip_address"]), (&address, &address));
+    }
 }
 
 #[tokio::test]

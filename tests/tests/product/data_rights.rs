@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::erasure::SUSPECTS;
+use super::support::bucket;
 use super::support::product::{field, read};
 use super::support::{Engine, Product};
 
@@ -80,6 +81,12 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
     let own = format!("/api/users/{ada_id}");
     let change = json!({ "address": "Byron Street 1", "national_id": "12345678" });
     assert_eq!(product.call(Method::PATCH, &own, &change, &ada).await.0, 200);
+    for name in ["Ada King", "Ada Lovelace"] {
+        let change = json!({ "full_name": name });
+        let path = "/api/users/profile";
+        product.advance(Duration::from_secs(1));
+        assert_eq!(product.call(Method::PATCH, path, &change, &ada).await.0, 200);
+    }
     let device = json!({ "device_id": "loom", "fcm_token": "push-secret-token", "device_type": "android",
                          "device_name": "Loom", "app_version": "1", "os_version": "1" });
     assert_eq!(product.call(Method::POST, "/api/auth/device", &device, &ada).await.0, 201);
@@ -105,6 +112,12 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
         (&account["address"], &account["national_id"]),
         (&json!("Byron Street 1"), &json!("12345678"))
     );
+    let changes = json_of(&files, "profile_changes.json");
+    assert_eq!(
+        (&changes[0]["fields"]["full_name"], &changes[1]["fields"]["full_name"]),
+        (&json!({ "old": null, "new": "Ada King" }), &json!({ "old": "Ada King", "new": "Ada Lovelace" })),
+        "{changes}"
+    );
     assert_eq!(json_of(&files, "devices.json")[0]["device_name"], "Loom");
     assert_eq!(json_of(&files, "sessions.json").as_array().unwrap().len(), 1);
     assert!(json_of(&files, "messages.json").as_array().unwrap().iter().any(|one| one["kind"] == "welcome"));
@@ -114,6 +127,7 @@ async fn a_person_takes_away_everything_about_them_and_no_secret() {
     assert_eq!(files[&format!("files/picture-{}.png", kept.upload_id)], picture);
     assert_eq!(files[&format!("files/kyc_document-{}.jpeg", scanned.upload_id)], scan);
     let index = json_of(&files, "index.json");
+    assert_eq!(index["unreadable"], json!([]));
     for area in AREAS {
         let name = format!("{}.json", area.name);
         let rows = json_of(&files, &name).as_array().unwrap().len();
@@ -167,6 +181,127 @@ async fn one_waits_per_person_and_the_next_one_replaces_it() {
     assert_eq!(product.get(&first, &ada).await.1["code"], "export.not_found");
     product.drain().await;
     assert_eq!(product.world.count("SELECT count(*) FROM uploads").await, 1, "one archive is kept");
+}
+
+/// As long as any wait between two attempts of a job.
+const LONG: Duration = Duration::from_secs(750);
+
+#[tokio::test]
+async fn a_store_that_is_away_for_hours_puts_an_export_off() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let folder = product.world.files.path();
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
+    let export = request(&product, &ada).await;
+    for _ in 0..60 {
+        product.drain().await;
+        product.advance(LONG);
+    }
+    let ada = product.login("ada@example.org").await;
+    let again = request(&product, &ada).await;
+    assert_eq!(again["id"], export["id"], "after twelve hours it still waits");
+    std::fs::remove_file(&folder).unwrap();
+    product.drain().await;
+    let (_, shown) = product.get(&format!("{}/{}", path(&ada), export["id"].as_str().unwrap()), &ada).await;
+    assert_eq!(shown["status"], "ready", "{shown}");
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn whose_job_was_put_away_gets_another_one_by_asking_again() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let export = request(&product, &ada).await;
+    let dead = "UPDATE jobs SET state = 'discarded', ready = false, waiting_key = NULL, run_at = 'infinity',
+                       discarded_at = now() WHERE kind = 'export.build_export'";
+    product.world.execute(dead).await;
+    product.drain().await;
+    assert_eq!(ready(&product, &ada).await["id"], export["id"]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_named_and_all_else_is_there() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let ada_id: Uuid = ada["user_id"].as_str().unwrap().parse().unwrap();
+    let keep = |purpose, bytes: &'static [u8]| {
+        upload::keep(&product.ctx, ada_id, purpose, "image/png", Bytes::from_static(bytes))
+    };
+    let name = |file: &upload::Upload| format!("files/{}-{}.png", file.purpose.name(), file.upload_id);
+    let lost = keep(Purpose::Picture, b"a picture").await.unwrap();
+    let scan = keep(Purpose::KycDocument, b"a scan").await.unwrap();
+    let object = bucket::files(std::path::Path::new(&product.world.files.path()))
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("picture/"))
+        .unwrap();
+    std::fs::remove_file(&object).unwrap();
+    let export = ready(&product, &ada).await;
+    let found = files(&product, &ada, &export).await;
+    assert_eq!(json_of(&found, "index.json")["unreadable"], json!([name(&lost)]));
+    assert!(!found.contains_key(&name(&lost)));
+    assert_eq!(found[&name(&scan)], b"a scan");
+    // one that the store never gives is waited for, and then named too
+    std::os::unix::fs::symlink(&object, &object).unwrap();
+    let export = request(&product, &ada).await;
+    let one = format!("{}/{}", path(&ada), export["id"].as_str().unwrap());
+    product.drain().await;
+    assert_eq!(product.get(&one, &ada).await.1["status"], "waiting", "it may be the store as a whole");
+    for _ in 0..30 {
+        product.advance(LONG);
+        product.drain().await;
+    }
+    let ada = product.login("ada@example.org").await;
+    let (_, export) = product.get(&one, &ada).await;
+    let found = files(&product, &ada, &export).await;
+    assert_eq!(json_of(&found, "index.json")["unreadable"], json!([name(&lost)]));
+    assert_eq!(found[&name(&scan)], b"a scan");
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_an_archive_is_written_moves_no_other_row() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    // whenever the table is read, its first row is gone for who reads it next
+    let statements = "
+        INSERT INTO usage_services (name) VALUES ('rentals');
+        INSERT INTO usage_events (service_id, event_id, user_id, kind, at)
+            SELECT 1, 'e' || lpad(n::text, 5, '0'), user_id, 'rental_started', now()
+            FROM users, generate_series(1, 2100) n;
+        ALTER TABLE usage_events RENAME TO usage_rows;
+        CREATE FUNCTION shrink() RETURNS boolean VOLATILE LANGUAGE plpgsql AS $$
+        BEGIN
+            DELETE FROM usage_rows WHERE event_id = (SELECT min(event_id) FROM usage_rows);
+            RETURN true;
+        END $$;
+        CREATE VIEW usage_events AS SELECT * FROM usage_rows WHERE (SELECT shrink());";
+    product.world.execute(statements).await;
+    let export = ready(&product, &ada).await;
+    let events = json_of(&files(&product, &ada, &export).await, "usage_events.json");
+    let events: Vec<&str> =
+        events.as_array().unwrap().iter().map(|event| event["event_id"].as_str().unwrap()).collect();
+    let wanted: Vec<String> = (1..=2_100).map(|n| format!("e{n:05}")).collect();
+    assert_eq!(events, wanted);
+}
+
+#[tokio::test]
+async fn an_archive_names_nobody_whom_one_referred() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let (_, me) = product.get("/api/auth/me", &ada).await;
+    let token = product.prove("bob@example.org", "register").await;
+    let body = json!({ "identifier": "bob@example.org", "username": "bobby", "verification_token": token,
+                       "referral_code": me["referral_code"] });
+    let (status, bob) = product.post("/api/auth/register", body).await;
+    assert_eq!(status, 201, "{bob}");
+    let export = ready(&product, &ada).await;
+    let files = files(&product, &ada, &export).await;
+    let posted = &json_of(&files, "wallet_postings.json")[0];
+    assert_eq!((&posted["kind"], &posted["reference"]), (&json!("referral"), &Value::Null), "{posted}");
+    let bob = bob["user_id"].as_str().unwrap();
+    for (name, content) in &files {
+        assert!(!String::from_utf8_lossy(content).contains(bob), "{name}");
+    }
 }
 
 #[tokio::test]

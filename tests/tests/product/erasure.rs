@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use keryu_common::api_key::{self, Ask, Scope};
 use keryu_common::job::Terms;
 use keryu_common::user::erase::{COVERED, EraseDue, Way};
 use keryu_common::user::unused::CleanupUnused;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::support::product::read;
 use super::support::{Engine, Product, dump};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -161,6 +163,155 @@ async fn what_is_known_under_an_earlier_address_goes_too_unless_somebody_else_ha
     engine.drain().await;
     assert_eq!(product.world.count("SELECT count(*) FROM users").await, 1);
     assert_eq!((product.world.count(named).await, product.world.count(counted).await), (1, 1));
+}
+
+/// What is counted of addresses, told to them without an account, and noted of tries to get in from somewhere.
+async fn kept_of_addresses(product: &Product) -> [i64; 5] {
+    let count = |sql: &'static str| product.world.count(sql);
+    [
+        count("SELECT count(*) FROM identifier_budgets").await,
+        count("SELECT sum(wrong_in_row)::bigint FROM identifier_budgets").await,
+        count("SELECT sum(tries)::bigint FROM wrong_tries").await,
+        count("SELECT count(*) FROM deliveries WHERE user_id IS NULL").await,
+        count("SELECT count(*) FROM audit WHERE entity_type = 'identifier' AND ip_address IS NOT NULL").await,
+    ]
+}
+
+/// A wrong code for an address.
+async fn guess(product: &Product, address: &str) {
+    product.advance(Duration::from_secs(61));
+    let (status, issued) = product.ask(address, "login").await;
+    assert_eq!(status, 202, "{issued}");
+    product.drain().await;
+    let challenge = issued["challenge_id"].as_str();
+    assert_eq!(product.verify(address, "login", "000000", challenge).await.0, 422);
+}
+
+#[tokio::test]
+async fn who_comes_back_with_the_same_address_keeps_what_is_kept_of_it() {
+    let product = Product::new().await;
+    let old = product.register("ada@example.org", "ada").await;
+    assert_eq!(product.delete("/api/auth/account", &old).await.0, 202);
+    product.advance(DAY * 29);
+    let new = product.register("ada@example.org", "ada.again").await;
+    guess(&product, "ada@example.org").await;
+    let before = kept_of_addresses(&product).await;
+    assert!(before.iter().all(|kept| *kept > 0), "{before:?}");
+    product.advance(DAY);
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    engine.ask(&EraseDue::default(), Terms::default()).await;
+    engine.drain().await;
+    let left: String =
+        sqlx::query_scalar("SELECT user_id::text FROM users").fetch_one(&product.world.db).await.unwrap();
+    assert_eq!(left, new["user_id"].as_str().unwrap());
+    assert_eq!(kept_of_addresses(&product).await, before, "the address has another owner");
+}
+
+#[tokio::test]
+async fn an_account_that_a_stranger_made_with_ones_address_takes_nothing_along() {
+    let product = Product::with(&[("AUTH_CLASSIC_FORM", "true"), ("RATE_LIMIT_ALLOW", "127.0.0.1")]).await;
+    product.register("ada@example.org", "ada").await;
+    product.advance(Duration::from_secs(61));
+    let form = json!({ "username": "stranger", "email": "ada@example.org",
+                       "password": "correct horse battery staple" });
+    let (status, issued) = product.post("/api/auth/register", form).await;
+    assert_eq!(status, 202, "{issued}");
+    product.drain().await;
+    product.advance(DAY * 91);
+    guess(&product, "ada@example.org").await;
+    let before = kept_of_addresses(&product).await;
+    assert!(before.iter().all(|kept| *kept > 0), "{before:?}");
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    engine.ask(&CleanupUnused::default(), Terms::default()).await;
+    engine.drain().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM users").await, 1, "the stranger's is erased");
+    assert_eq!(kept_of_addresses(&product).await, before, "and nobody is let off");
+}
+
+#[tokio::test]
+async fn who_has_very_many_lines_is_erased_by_small_steps() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    product
+        .world
+        .execute(
+            "INSERT INTO audit (audit_id, at, action, entity_type, entity_id, actor, ip_address, user_agent)
+             SELECT gen_random_uuid(), now() - n * interval '1 second', 'test', 'test', n::text, user_id,
+                    '192.0.2.7', 'EraseMeBrowser' FROM users, generate_series(1, 12000) n",
+        )
+        .await;
+    let statements = "
+        CREATE TABLE steps (changed bigint NOT NULL);
+        CREATE FUNCTION note_step() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO steps SELECT count(*) FROM changed; RETURN NULL; END $$;
+        CREATE TRIGGER note_step AFTER UPDATE ON audit REFERENCING NEW TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION note_step();";
+    product.world.execute(statements).await;
+    assert_eq!(product.delete("/api/auth/account", &ada).await.0, 202);
+    product.advance(DAY * 31);
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    engine.ask(&EraseDue::default(), Terms::default()).await;
+    engine.drain().await;
+    assert_eq!(product.world.count("SELECT count(*) FROM users").await, 0);
+    let named = "SELECT count(*) FROM audit WHERE ip_address IS NOT NULL OR user_agent IS NOT NULL";
+    assert_eq!(product.world.count(named).await, 0);
+    assert!(product.world.count("SELECT max(changed) FROM steps").await <= 5_000, "in one statement");
+    let blanked = product.world.count("SELECT sum(changed)::bigint FROM steps").await;
+    assert!(blanked > 12_000, "{blanked}");
+    let report: Value = sqlx::query_scalar("SELECT details FROM audit WHERE action = 'user.erased'")
+        .fetch_one(&product.world.db)
+        .await
+        .unwrap();
+    assert_eq!(report["blanked"]["audit"], blanked, "each line once: {report}");
+}
+
+#[tokio::test]
+async fn the_report_names_every_table_that_rows_went_from_and_what_stays() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let ask = Ask {
+        name: "rentals".to_owned(),
+        scopes: vec![Scope::UsageWrite, Scope::WalletWrite],
+        expires_at: None,
+    };
+    let key = api_key::create_by_operator(&product.ctx, &product.operator(), ask).await.expect("a key").text;
+    let fields = [("x-api-key", key.as_str())];
+    let events = json!({ "events": [{ "event_id": "1", "user_id": ada["user_id"], "kind": "rental_started",
+                                      "at": product.ctx.now() }] });
+    let posted = product.send(Method::POST, "/api/usage-events", &events, &fields).await;
+    assert_eq!(read(posted).await.0, 200);
+    let path = format!("/api/users/{}/wallet/postings", ada["user_id"].as_str().unwrap());
+    for (reference, unit) in [("1", "money"), ("2", "money"), ("3", "points")] {
+        let body = json!({ "reference": reference, "kind": "credit", "unit": unit, "amount": "5",
+                           "reason": "A gift" });
+        assert_eq!(read(product.send(Method::POST, &path, &body, &fields).await).await.0, 201);
+    }
+    guess(&product, "ada@example.org").await;
+    product.advance(Duration::from_secs(61));
+    product.prove("ada@example.org", "login").await;
+    assert_eq!(product.delete("/api/auth/account", &ada).await.0, 202);
+    product.drain().await;
+    let gone = COVERED.iter().filter(|(.., way)| *way == Way::Deleted).map(|(table, ..)| *table);
+    let gone: BTreeSet<&str> = gone.chain(["delivery_attempts"]).collect();
+    let mut before = Vec::new();
+    for table in gone {
+        let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        let rows: i64 = sqlx::query_scalar(count).fetch_one(&product.world.db).await.unwrap();
+        assert!(rows > 0, "of a table without a row nothing is proved: {table}");
+        before.push((table, rows));
+    }
+    product.advance(DAY * 31);
+    let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };
+    engine.ask(&EraseDue::default(), Terms::default()).await;
+    engine.drain().await;
+    let report: Value = sqlx::query_scalar("SELECT details FROM audit WHERE action = 'user.erased'")
+        .fetch_one(&product.world.db)
+        .await
+        .unwrap();
+    for (table, rows) in before {
+        assert_eq!(report["deleted"][table], rows, "{table} in {report}");
+    }
+    assert_eq!(report["kept"], json!({ "ledger_accounts": 2, "postings": 3 }), "{report}");
 }
 
 #[tokio::test]

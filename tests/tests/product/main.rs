@@ -79,6 +79,7 @@ mod schedule_faults;
 mod schedules;
 mod school;
 mod secrecy;
+mod seeds;
 mod sessions;
 mod sessions_model;
 mod settings;

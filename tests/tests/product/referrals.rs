@@ -108,3 +108,88 @@ async fn a_deleted_referrer_oneself_and_a_reward_of_nothing_give_nothing() {
     assert_eq!(points(&product, &fresh).await, "0", "who invited is gone");
     assert_eq!(product.world.count("SELECT count(*) FROM postings").await, 0);
 }
+
+#[tokio::test]
+async fn other_points_by_the_second_run_give_nothing_twice_and_leave_no_dead_letter() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let bob = invited(&product, "bob@example.org", "bobby", &ada).await;
+    product.drain().await;
+    let product = product.restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1"), ("REFERRAL_POINTS", "250")]).await;
+    again(&product, &bob).await;
+    for side in [product.refreshed(&ada).await, product.refreshed(&bob).await] {
+        assert_eq!(points(&product, &side).await, "100");
+    }
+    assert_eq!(product.world.count("SELECT count(*) FROM jobs WHERE state = 'discarded'").await, 0);
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_ban_that_passes_puts_the_reward_off() {
+    let product = Product::new().await;
+    let boss = product.register("boss@example.org", "boss").await;
+    product.world.execute("UPDATE users SET role = 'admin' WHERE username = 'boss'").await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let bob = invited(&product, "bob@example.org", "bobby", &ada).await;
+    let set = |of: &Value, status: &str| {
+        let path = format!("/api/admin/users/{}/status", of["user_id"].as_str().unwrap());
+        let body = json!({ "status": status, "reason": "A test" });
+        let (product, boss) = (&product, &boss);
+        async move {
+            let (status, shown) = product.call(Method::POST, &path, &body, boss).await;
+            assert_eq!(status, 200, "{shown}");
+            product.drain().await;
+        }
+    };
+    let postings = "SELECT count(*) FROM postings";
+    // whoever of the two it is
+    set(&ada, "banned").await;
+    assert_eq!(product.world.count(postings).await, 0);
+    set(&bob, "banned").await;
+    set(&ada, "active").await;
+    assert_eq!(product.world.count(postings).await, 0, "the other one still is");
+    set(&bob, "active").await;
+    assert_eq!(product.world.count(postings).await, 2);
+    set(&ada, "suspended").await;
+    set(&ada, "active").await;
+    product.advance(Duration::from_secs(61));
+    for side in ["ada@example.org", "bob@example.org"] {
+        let tokens = product.login(side).await;
+        assert_eq!(points(&product, &tokens).await, "100");
+    }
+    product.drain().await;
+    product.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_taken_back_puts_the_reward_off() {
+    let product = Product::new().await;
+    let boss = product.register("boss@example.org", "boss").await;
+    product.world.execute("UPDATE users SET role = 'admin' WHERE username = 'boss'").await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let bob = invited(&product, "bob@example.org", "bobby", &ada).await;
+    assert_eq!(product.delete("/api/auth/account", &ada).await.0, 202);
+    product.drain().await;
+    assert_eq!(points(&product, &bob).await, "0");
+    let path = format!("/api/admin/users/{}/restore", ada["user_id"].as_str().unwrap());
+    let (status, shown) = product.call(Method::POST, &path, &json!({ "reason": "A test" }), &boss).await;
+    assert_eq!(status, 200, "{shown}");
+    product.drain().await;
+    assert_eq!(points(&product, &bob).await, "100");
+}
+
+#[tokio::test]
+async fn a_statement_does_not_say_whom_one_referred() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let bob = invited(&product, "bob@example.org", "bobby", &ada).await;
+    product.drain().await;
+    for side in [&ada, &bob] {
+        let (status, page) = product.get("/api/users/wallet/statement", side).await;
+        assert_eq!(status, 200, "{page}");
+        assert_eq!(page["items"][0]["kind"], "referral");
+        assert_eq!(page["items"][0]["reference"], Value::Null);
+    }
+    let kept = "SELECT count(*) FROM postings WHERE reference LIKE 'referral:%'";
+    assert_eq!(product.world.count(kept).await, 2, "it is kept: a referral counts once");
+}

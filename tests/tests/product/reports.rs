@@ -196,3 +196,17 @@ async fn the_real_worker_builds_it() {
     .await;
     worker.terminate(Duration::from_secs(20)).await;
 }
+
+#[tokio::test]
+async fn whose_job_was_put_away_gets_another_one_by_asking_again() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let report = request(&product, &ada).await;
+    let dead = "UPDATE jobs SET state = 'discarded', ready = false, waiting_key = NULL, run_at = 'infinity',
+                       discarded_at = now() WHERE kind = 'report.build_report'";
+    product.world.execute(dead).await;
+    product.drain().await;
+    assert_eq!(request(&product, &ada).await["id"], report["id"]);
+    product.drain().await;
+    assert_eq!(product.get(&path(&report), &ada).await.1["status"], "ready");
+}

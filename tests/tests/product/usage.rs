@@ -42,7 +42,7 @@ fn pointers(refused: &Value) -> Vec<(String, String)> {
 }
 
 /// Figures that differ from a full recount of all events.
-const OFF: &str = "
+pub const OFF: &str = "
     WITH last AS (
         SELECT DISTINCT ON (user_id, station_id) user_id, kind FROM usage_events WHERE kind::text LIKE 'station_%'
         ORDER BY user_id, station_id, at DESC, event_id DESC, service_id DESC
@@ -232,6 +232,46 @@ async fn every_fault_of_a_batch_is_told_by_pointer() {
 }
 
 #[tokio::test]
+async fn what_is_no_amount_of_a_payment_is_told_with_its_code() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let key = service(&product, "rentals").await;
+    for (amount, code) in [
+        (json!("0.123456789012345678901234567890"), "field.range"),
+        (json!("-5"), "field.range"),
+        (json!("-0.001"), "field.range"),
+        (json!("1e400"), "field.format"),
+        (json!("1e2"), "field.format"),
+        (json!("0"), "field.range"),
+        (json!("1000000000000.01"), "field.range"),
+        (json!("9".repeat(400)), "field.range"),
+        (json!("12,50"), "field.format"),
+        (json!(12.5), "field.type"),
+    ] {
+        let paid = with(event("1", &ada, "payment", product.ctx.now()), "amount", amount.clone());
+        let (status, refused) = post(&product, &key, &[paid]).await;
+        assert_eq!((status, &refused["code"]), (422, &json!("request.invalid")), "{amount}");
+        assert_eq!(pointers(&refused), [("/events/0/amount".to_owned(), code.to_owned())], "{amount}");
+    }
+    assert_eq!(product.world.count("SELECT count(*) FROM usage_events").await, 0);
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_again_by_its_key_whatever_became_of_its_people_since() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let key = service(&product, "rentals").await;
+    let batch = json!({ "events": [event("1", &ada, "rental_started", product.ctx.now())] });
+    let fields = [("x-api-key", key.as_str()), ("idempotency-key", "k1")];
+    let send = || async { read(product.send(Method::POST, EVENTS, &batch, &fields).await).await };
+    assert_eq!(send().await, (200, json!({ "accepted": 1, "duplicate": 0 })));
+    assert_eq!(product.delete("/api/auth/account", &ada).await.0, 202);
+    assert_eq!(send().await, (200, json!({ "accepted": 1, "duplicate": 0 })));
+    let (status, refused) = read(product.send(Method::POST, EVENTS, &batch, &fields[..1]).await).await;
+    assert_eq!((status, pointers(&refused)[0].1.as_str()), (422, "user.unknown"), "without the key");
+}
+
+#[tokio::test]
 async fn ten_thousand_events_go_in_one_call_and_not_one_more() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
@@ -240,7 +280,8 @@ async fn ten_thousand_events_go_in_one_call_and_not_one_more() {
     let many: Vec<Value> =
         (0..10_001).map(|n| event(&format!("e{n}"), &ada, "rental_started", now)).collect();
     let (status, refused) = post(&product, &key, &many).await;
-    assert_eq!((status, &refused["errors"][0]["pointer"]), (422, &json!("/events")));
+    assert_eq!((status, &refused["code"]), (422, &json!("request.invalid")));
+    assert_eq!(pointers(&refused), [("/events".to_owned(), "field.length".to_owned())]);
     assert_eq!(post(&product, &key, &many[1..]).await.1, json!({ "accepted": 10_000, "duplicate": 0 }));
     assert_eq!(product.get(STATS, &ada).await.1["total_rentals"], 10_000);
     assert_eq!(post(&product, &key, &many[1..]).await.1, json!({ "accepted": 0, "duplicate": 10_000 }));
@@ -432,7 +473,8 @@ async fn erasing_takes_usage_along_and_leaves_postings_under_an_id() {
     // nobody is told of, or posted to, once the account is deleted
     let (status, refused) = post(&product, &key, &[event("4", &ada, "rental_started", now)]).await;
     assert_eq!((status, &refused["errors"][0]["code"]), (422, &json!("user.unknown")));
-    let (status, _) = read(product.send(Method::POST, &path, &posting, &[("x-api-key", &shop)]).await).await;
+    let fresh = with(posting, "reference", "r2");
+    let (status, _) = read(product.send(Method::POST, &path, &fresh, &[("x-api-key", &shop)]).await).await;
     assert_eq!(status, 404);
     product.advance(std::time::Duration::from_secs(31 * 24 * 3600));
     let engine = Engine { world: product.world.again(), ctx: product.ctx.clone() };

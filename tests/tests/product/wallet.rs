@@ -101,6 +101,14 @@ async fn a_wallet_is_empty_then_holds_what_a_service_posts_and_its_statement_say
     assert_eq!(status, 422);
     let bob = product.register("bob@example.org", "bobby").await;
     assert_eq!(product.get(&path, &bob).await.0, 422);
+    // and for nothing once a letter of it is another
+    for place in [0, cursor.len() / 2, cursor.len() - 1] {
+        let mut letters: Vec<char> = cursor.chars().collect();
+        letters[place] = if letters[place] == 'A' { 'Q' } else { 'A' };
+        let other: String = letters.into_iter().collect();
+        let (status, refused) = product.get(&format!("{WALLET}/statement?cursor={other}"), &ada).await;
+        assert_eq!((status, &refused["code"]), (422, &json!("request.invalid")), "{other}");
+    }
     assert_eq!(wallet(&product, &bob).await, empty);
     let lines =
         "SELECT count(*) FROM audit WHERE action = 'wallet.posted' AND details->>'service' = 'rentals'";
@@ -152,6 +160,30 @@ async fn a_reference_counts_once_for_its_service_whatever_its_key() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_answered_whatever_became_of_the_person_since() {
+    let product = Product::new().await;
+    let ada = product.register("ada@example.org", "ada").await;
+    let key = service(&product, "rentals", &[Scope::WalletWrite]).await;
+    let path = format!("/api/users/{}/wallet/postings", id(&ada));
+    let fields = [("x-api-key", key.as_str()), ("idempotency-key", "k1")];
+    let body = posting("r1", "credit", "money", "5.00");
+    let saved = read(product.send(Method::POST, &path, &body, &fields).await).await;
+    assert_eq!(saved.0, 201, "{}", saved.1);
+    assert_eq!(product.delete("/api/auth/account", &ada).await.0, 202);
+    assert_eq!(read(product.send(Method::POST, &path, &body, &fields).await).await, saved, "by its key");
+    assert_eq!(post(&product, &key, &id(&ada), &body).await, saved, "by its reference");
+    // anything else is refused as before
+    for body in [posting("r1", "credit", "money", "5.01"), posting("r2", "credit", "money", "5.00")] {
+        let (status, refused) = post(&product, &key, &id(&ada), &body).await;
+        assert_eq!((status, &refused["code"]), (404, &json!("user.not_found")), "{body}");
+    }
+    let other = service(&product, "shop", &[Scope::WalletWrite]).await;
+    assert_eq!(post(&product, &other, &id(&ada), &body).await.0, 404, "another's reference is another");
+    assert_eq!(product.world.count("SELECT count(*) FROM postings").await, 1);
+    assert_sound(&product).await;
+}
+
+#[tokio::test]
 async fn sixty_four_postings_at_once_are_all_there_and_none_goes_below_zero() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
@@ -197,28 +229,29 @@ async fn what_is_no_amount_is_refused_and_nothing_is_posted() {
     let ada = product.register("ada@example.org", "ada").await;
     let key = service(&product, "rentals", &[Scope::WalletWrite]).await;
     let to = id(&ada);
-    for (unit, amount) in [
-        ("money", json!("0.123456789012345678901234567890")),
-        ("money", json!("0.001")),
-        ("points", json!("1.5")),
-        ("money", json!("-5")),
-        ("money", json!("NaN")),
-        ("money", json!("1e400")),
-        ("money", json!("1e2")),
-        ("money", json!("0")),
-        ("money", json!("0.00")),
-        ("money", json!("1000000000000.01")),
-        ("money", json!("9".repeat(400))),
-        ("money", json!("")),
-        ("money", json!("12,50")),
-        ("money", json!(12.5)),
-        ("money", Value::Null),
+    for (unit, amount, code) in [
+        ("money", json!("0.123456789012345678901234567890"), "field.range"),
+        ("money", json!("0.001"), "field.range"),
+        ("points", json!("1.5"), "field.range"),
+        ("money", json!("-5"), "field.range"),
+        ("money", json!("NaN"), "field.format"),
+        ("money", json!("1e400"), "field.format"),
+        ("money", json!("1e2"), "field.format"),
+        ("money", json!("0"), "field.range"),
+        ("money", json!("0.00"), "field.range"),
+        ("money", json!("1000000000000.01"), "field.range"),
+        ("money", json!("9".repeat(400)), "field.range"),
+        ("money", json!(""), "field.format"),
+        ("money", json!("12,50"), "field.format"),
+        ("money", json!(12.5), "field.type"),
+        ("money", Value::Null, "field.type"),
     ] {
         let mut body = posting("r", "credit", unit, "1");
         body["amount"] = amount.clone();
         let (status, refused) = post(&product, &key, &to, &body).await;
         assert_eq!((status, &refused["code"]), (422, &json!("request.invalid")), "{amount}: {refused}");
-        assert_eq!(refused["errors"][0]["pointer"], "/amount", "{amount}");
+        let fault = &refused["errors"][0];
+        assert_eq!((&fault["pointer"], &fault["code"]), (&json!("/amount"), &json!(code)), "{amount}");
     }
     let body =
         json!({ "reference": "a b", "kind": "theft", "unit": "gold", "amount": "x", "reason": " ", "x": 1 });
