@@ -100,7 +100,9 @@ pub async fn edit(
 pub(crate) async fn may_change(tx: &mut PgConnection, person: &Person, user_id: Uuid) -> Result<()> {
     let own = person.user_id() == user_id;
     let unknown = || NOT_FOUND.refuse("There is no such user.");
-    if !own && !person.has(Permission::UsersWrite) {
+    // the answer to a change is the profile
+    let may = [Permission::UsersRead, Permission::UsersWrite].iter().all(|right| person.has(*right));
+    if !own && !may {
         return Err(unknown().into());
     }
     let standing = store::lock(tx, user_id).await?.ok_or_else(unknown)?;

@@ -1,6 +1,6 @@
 //! Changing a person's record: by its owner, with the fields that are theirs, and by staff.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -89,10 +89,11 @@ pub async fn edit(
     if !own && !may {
         return Err(NOT_FOUND.refuse("There is no such user.").into());
     }
-    let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
     let old = store::lock(&mut tx, user_id).await?;
     let old = old.ok_or_else(|| NOT_FOUND.refuse("There is no such user."))?;
+    // a version later than the last one, whatever the clock of the process was that made it
+    let now = ctx.now().max(old.updated_at + TimeDelta::microseconds(1));
     if !own && !person.reaches(old.rank, old.is_superuser) {
         return Err(FORBIDDEN.refuse("This person stands above you.").into());
     }
