@@ -21,7 +21,8 @@ sql -o "$folder/terms" <<'SQL'
 SELECT CASE WHEN n % 3 = 0 THEN 'wanjiru'
             WHEN n % 3 = 1 THEN (ARRAY[username, email, right(phone_number, 7), first_name || ' ' || last_name])[1 + n / 3 % 4]
             ELSE substr(email, (1 + n % 5)::int, 18) END
-FROM (SELECT *, row_number() OVER () AS n FROM users TABLESAMPLE SYSTEM (5) WHERE status = 'active' LIMIT 3000) AS drawn
+FROM (SELECT *, row_number() OVER () AS n FROM users TABLESAMPLE SYSTEM (5)
+      WHERE status = 'active' AND first_name || last_name || email || phone_number IS NOT NULL LIMIT 3000) AS drawn
 SQL
 "$api" serve >/dev/null 2>"$folder/api" &
 server=$!

@@ -244,6 +244,7 @@ async fn no_column_that_is_told_can_change_unmarked() {
             ("timestamptz", _) => "'2020-01-01T00:00:00Z'",
             ("bytea", _) => "'\\x00'",
             ("uuid", _) => "gen_random_uuid()",
+            ("jsonb", _) => "'{}'",
             other => panic!("say what another value of {other:?} is"),
         };
         let change = format!("UPDATE users SET {column} = {value}");

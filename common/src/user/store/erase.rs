@@ -295,7 +295,8 @@ pub async fn delete(tx: &mut PgConnection, user_id: Uuid) -> Sql<()> {
 pub async fn count_words(tx: &mut PgConnection, user_id: Uuid) -> Sql<i64> {
     sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM users u
-           CROSS JOIN LATERAL unnest(text_words(u.search_text) || text_beginnings(u.search_text)) AS n(word)
+           CROSS JOIN LATERAL unnest(text_words(u.search_text) || text_pairs(u.search_text)
+                                     || text_beginnings(u.search_text)) AS n(word)
            JOIN user_words w ON w.word = n.word AND w.status = u.status AND w.created_at = u.created_at
                             AND w.user_id = u.user_id
            WHERE u.user_id = $1"#,
