@@ -242,15 +242,14 @@ impl Narrowed {
 /// those that begin with it the common ones too.
 async fn gather(db: &mut PgConnection, filter: &Filter, part: &Part) -> Result<Vec<Hit>> {
     let word = &part.word;
-    Ok(match part.fit {
-        Fit::Part | Fit::End => store::list_rare(db, word, &part.pattern(), filter, EXACT + 1).await?,
-        Fit::Whole => {
-            store::list_ranges(db, &[word.clone()], &[format!("{word}\u{1}")], filter, EXACT + 1).await?
+    let end = match part.fit {
+        Fit::Part | Fit::End => {
+            return Ok(store::list_rare(db, word, &part.pattern(), filter, EXACT + 1).await?);
         }
-        Fit::Beginning => {
-            store::list_ranges(db, &[word.clone()], &[format!("{word}{LAST}")], filter, EXACT + 1).await?
-        }
-    })
+        Fit::Whole => format!("{word}\u{1}"),
+        Fit::Beginning => format!("{word}{LAST}"),
+    };
+    Ok(store::list_ranges(db, std::slice::from_ref(word), &[end], filter, EXACT + 1).await?)
 }
 
 /// Who has a word that this one fits; None: more than [`EXACT`].
