@@ -42,7 +42,7 @@ for n in range(count):
 PY
 "$api" serve >/dev/null 2>"$folder/api" &
 server=$!
-trap 'kill $(jobs -p); rm -rf "$folder"' EXIT
+trap 'kill $(jobs -p); wait || true; rm -rf "$folder"' EXIT
 until curl -sf "localhost:$PORT/readyz" >/dev/null; do sleep 0.05; done
 wrk -t 1 -c "${2:-4}" -d "$1s" --timeout 20s --latency -s docs/bench/usage.lua "http://127.0.0.1:$PORT"
 grep VmHWM "/proc/$server/status"
