@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::list::{EXACT, Filter, Order, Page, Slice, Standing, Tally};
 use super::store::{self, Among, Commons, Hit};
-use super::term::{self, Fit, Part, Term};
+use super::term::{self, Fit, LAST, NEXT, Pair, Part, Term};
 use crate::error::{Error, Result};
 
 /// People looked at to see whether many have a text, and how many of them make it so.
@@ -17,10 +17,8 @@ const SAMPLE: i64 = 500;
 const DENSE: i64 = 50;
 /// More people are narrowed down before they are looked at one by one.
 const FEW: i64 = 100;
-/// Words of a search that are tried, those that the fewest people have first.
+/// Words and pairs of a search that are tried, those that the fewest people have first.
 const TRIED: usize = 4;
-/// No word of the store begins with it, and none that begins like another text comes after it.
-const LAST: char = char::MAX;
 
 /// Where the people of a search are.
 enum Found {
@@ -97,8 +95,8 @@ async fn look_up(db: &mut PgConnection, filter: &Filter, text: &str) -> Result<F
         Term::Nothing => Ok(Found::These(Vec::new())),
         Term::Beginning(word) => Ok(Found::Under { common: vec![word], rare: Vec::new(), people: 0 }),
         Term::Word(word) => under_word(db, filter, word).await,
-        Term::Pair { first, rest } => under_pair(db, filter, &folded, first, &rest).await,
-        Term::Words { parts, pair } => under_words(db, filter, &folded, parts, pair).await,
+        Term::Pair(pair) => under_pair(db, filter, &folded, &pair).await,
+        Term::Words { parts, pairs } => under_words(db, filter, &folded, parts, &pairs).await,
         Term::Text => Ok(Found::Like(like(&folded))),
     }
 }
@@ -127,15 +125,9 @@ async fn is_dense(db: &mut PgConnection, word: &str) -> Result<bool> {
     Ok(few && store::count_newest(db, &pattern(word), SAMPLE).await? >= DENSE)
 }
 
-/// Who has a word that ends like the first, and right after it the rest.
-async fn under_pair(
-    db: &mut PgConnection,
-    filter: &Filter,
-    folded: &str,
-    first: String,
-    rest: &str,
-) -> Result<Found> {
-    let Some(Paired { mut pairs, rare }) = pairs(db, filter, first, rest).await? else {
+/// Who has this pair.
+async fn under_pair(db: &mut PgConnection, filter: &Filter, folded: &str, pair: &Pair) -> Result<Found> {
+    let Some(Paired { mut pairs, rare }) = paired(db, filter, pair).await? else {
         return Ok(Found::Like(like(folded)));
     };
     if !rare.is_empty() {
@@ -145,40 +137,53 @@ async fn under_pair(
     Ok(Found::These(pairs))
 }
 
-/// People by two words with one sign between.
+/// People by a pair.
 struct Paired {
-    /// Who has them.
+    /// Who has it.
     pairs: Vec<Hit>,
-    /// Who has a word that ends like the first and that few have.
+    /// Who has a word that ends like its first and that few have, and perhaps the pair.
     rare: Vec<Hit>,
 }
 
 /// None: there are more than [`EXACT`].
-async fn pairs(db: &mut PgConnection, filter: &Filter, first: String, rest: &str) -> Result<Option<Paired>> {
-    let first = Part { word: first, fit: Fit::End };
-    let sought = store::find_sought(db, &first.word, &first.pattern(), filter, EXACT + 1).await?;
-    if sought.rare() > EXACT {
-        return Ok(None);
-    }
-    let rare = sought.hits();
-    let low: Vec<String> = sought.words.into_iter().map(|word| format!(" {word}{rest}")).collect();
-    if low.is_empty() {
+async fn paired(db: &mut PgConnection, filter: &Filter, pair: &Pair) -> Result<Option<Paired>> {
+    let first = &pair.first;
+    let (firsts, rare) = match first.fit {
+        Fit::Whole => (vec![first.word.clone()], Vec::new()),
+        _ => {
+            let sought = store::find_sought(db, &first.word, &first.pattern(), filter, EXACT + 1).await?;
+            if sought.rare() > EXACT {
+                return Ok(None);
+            }
+            let rare = sought.hits();
+            (sought.words, rare)
+        }
+    };
+    if firsts.is_empty() {
         return Ok(Some(Paired { pairs: Vec::new(), rare }));
     }
-    let high: Vec<String> = low.iter().map(|pair| format!("{pair}{LAST}")).collect();
+    let (low, high): (Vec<_>, Vec<_>) = firsts.iter().map(|first| pair.range(first)).unzip();
     let pairs = store::list_ranges(db, &low, &high, filter, EXACT + 1).await?;
     Ok((pairs.len() as i64 <= EXACT).then_some(Paired { pairs, rare }))
 }
 
-/// Whose text holds all of it, among those who have what the fewest have of it: a word, or a pair. Where these are
-/// still many, among those of them who have another.
+/// Whose text holds all of it, among those who have what the fewest have of it: a name with its number, a word, or
+/// a pair. Where these are still many, among those of them who have another, and another.
 async fn under_words(
     db: &mut PgConnection,
     filter: &Filter,
     folded: &str,
     parts: Vec<Part>,
-    pair: Option<(String, String)>,
+    pairs: &[Pair],
 ) -> Result<Found> {
+    let mut among = Narrowed(None);
+    let (numbers, names): (Vec<_>, Vec<_>) = pairs.iter().partition(|pair| pair.is_numbered());
+    for pair in numbers.into_iter().take(TRIED) {
+        among.narrow_by(db, filter, pair).await?;
+    }
+    if !among.is_wide() {
+        return Ok(among.like(folded));
+    }
     let patterns: Vec<String> = parts.iter().map(Part::pattern).collect();
     let commons = store::list_commons(&mut *db, &patterns).await?;
     let mut tried: Vec<(Part, Commons)> = parts.into_iter().zip(commons).collect();
@@ -186,19 +191,14 @@ async fn under_words(
         let key = |part: &Part, found: &Commons| (found.people, part.fit, std::cmp::Reverse(part.word.len()));
         key(one, ones).cmp(&key(other, others))
     });
-    let mut among = Narrowed(None);
     let few = tried.iter().take_while(|(_, found)| found.people <= FEW).count();
     for (part, found) in tried.iter().take(few.min(TRIED)) {
         if among.is_wide() {
             among.narrow(all(db, filter, part, found).await?);
         }
     }
-    if let Some((first, rest)) = pair
-        && among.is_wide()
-    {
-        let hits = pairs(db, filter, first, &rest).await?;
-        let ids = hits.map(|both| both.pairs.into_iter().chain(both.rare).map(|hit| hit.user_id).collect());
-        among.narrow(ids.map(sorted));
+    for pair in names.into_iter().take(TRIED) {
+        among.narrow_by(db, filter, pair).await?;
     }
     for (part, found) in tried.iter().skip(few).take(TRIED) {
         if among.is_wide() && found.people <= EXACT {
@@ -216,7 +216,7 @@ async fn under_words(
         ids.extend(store::list_both(db, &these.words, &those.words, filter, EXACT + 1).await?);
         among.narrow((ids.len() as i64 <= EXACT).then(|| sorted(ids)));
     }
-    Ok(Found::Like(Among { ids: among.0, text: Some(pattern(folded)) }))
+    Ok(among.like(folded))
 }
 
 /// People, as far as narrowed down; none: all.
@@ -228,6 +228,16 @@ impl Narrowed {
         self.0.as_ref().is_none_or(|ids| ids.len() as i64 > FEW)
     }
 
+    /// To those who have this pair, if they are still many.
+    async fn narrow_by(&mut self, db: &mut PgConnection, filter: &Filter, pair: &Pair) -> Result<()> {
+        if self.is_wide()
+            && let Some(Paired { pairs, rare }) = paired(db, filter, pair).await?
+        {
+            self.narrow(Some(sorted(pairs.into_iter().chain(rare).map(|hit| hit.user_id).collect())));
+        }
+        Ok(())
+    }
+
     /// To those who are among these, in order, too.
     fn narrow(&mut self, others: Option<Vec<Uuid>>) {
         let Some(others) = others else { return };
@@ -235,6 +245,11 @@ impl Narrowed {
             Some(ids) => ids.retain(|id| others.binary_search(id).is_ok()),
             none => *none = Some(others),
         }
+    }
+
+    /// Those of them whose text holds this.
+    fn like(self, folded: &str) -> Found {
+        Found::Like(Among { ids: self.0, text: Some(pattern(folded)) })
     }
 }
 
@@ -246,7 +261,7 @@ async fn gather(db: &mut PgConnection, filter: &Filter, part: &Part) -> Result<V
         Fit::Part | Fit::End => {
             return Ok(store::list_rare(db, word, &part.pattern(), filter, EXACT + 1).await?);
         }
-        Fit::Whole => format!("{word}\u{1}"),
+        Fit::Whole => format!("{word}{NEXT}"),
         Fit::Beginning => format!("{word}{LAST}"),
     };
     Ok(store::list_ranges(db, std::slice::from_ref(word), &[end], filter, EXACT + 1).await?)

@@ -1,5 +1,5 @@
 //! What a search looks for: a folded text, taken apart as the store takes apart what people are found by
-//! (migrations 0031 and 0038). Nothing here asks the database.
+//! (migrations 0031, 0038 and 0039). Nothing here asks the database.
 
 /// How a word of a search lies in a word of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +34,45 @@ impl Part {
     }
 }
 
+/// Two words of a search with one sign between, the first of letters, the next of letters or of digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    /// The first word, whole or as the end of one.
+    pub first: Part,
+    /// What comes right after it: the sign and the next word.
+    pub rest: String,
+    /// Whether the next word may go on.
+    pub is_open: bool,
+}
+
+impl Pair {
+    /// The pairs that it fits where the first word is this one: from the first, before the second.
+    pub fn range(&self, first: &str) -> (String, String) {
+        let low = format!(" {first}{}", self.rest);
+        let high = format!("{low}{}", if self.is_open { LAST } else { NEXT });
+        (low, high)
+    }
+
+    /// Whether it is a whole name and a number: few have it, and it takes no other word to find them.
+    pub fn is_numbered(&self) -> bool {
+        self.first.fit == Fit::Whole && self.rest.ends_with(|c: char| c.is_ascii_digit())
+    }
+
+    fn of_runs(runs: &[(Kind, &str)], is_first: bool, is_last: bool) -> Option<Self> {
+        let [(Kind::Letter, first), (Kind::Sign, sign), (Kind::Letter | Kind::Digit, next)] = runs else {
+            return None;
+        };
+        let fit = if is_first { Fit::End } else { Fit::Whole };
+        // an end is looked for among words, and short ones are not kept
+        let is_kept = fit == Fit::Whole || first.chars().count() >= SHORTEST;
+        (sign.len() == 1 && is_kept).then(|| Self {
+            first: Part { word: (*first).to_owned(), fit },
+            rest: format!("{sign}{next}"),
+            is_open: is_last,
+        })
+    }
+}
+
 /// What is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Term {
@@ -43,24 +82,23 @@ pub(super) enum Term {
     Beginning(String),
     /// One word, anywhere in a word: whoever has it is found.
     Word(String),
-    /// Two words of letters with one sign between: whoever has them is found.
-    Pair {
-        /// How a word ends.
-        first: String,
-        /// What comes right after it: the sign, and how the next word begins.
-        rest: String,
-    },
+    /// Two words with one sign between: whoever has them is found.
+    Pair(Pair),
     /// Several words: whoever has one of them, and the text.
     Words {
         /// Those that the store keeps.
         parts: Vec<Part>,
-        /// Two words of letters among them with one sign between, as in [`Term::Pair`].
-        pair: Option<(String, String)>,
+        /// The pairs among all of them.
+        pairs: Vec<Pair>,
     },
     /// No word that the store keeps: only the text itself tells.
     Text,
 }
 
+/// No word of the store begins with it, and none that begins like another text comes after it.
+pub(super) const LAST: char = char::MAX;
+/// No word of the store holds it, and it comes before all that they hold.
+pub(super) const NEXT: char = '\u{1}';
 /// No word of the store is shorter.
 const SHORTEST: usize = 3;
 
@@ -103,13 +141,17 @@ pub(super) fn read(folded: &str) -> Term {
         return Term::Word(folded.to_owned());
     }
     let runs = runs(folded);
-    if let [(Kind::Letter, first), (Kind::Sign, sign), (Kind::Letter, _)] = runs.as_slice()
-        && sign.len() == 1
-        && first.chars().count() >= SHORTEST
-    {
-        return Term::Pair { first: (*first).to_owned(), rest: folded[first.len()..].to_owned() };
-    }
     let last = runs.len() - 1;
+    let mut pairs: Vec<Pair> = runs
+        .windows(3)
+        .enumerate()
+        .filter_map(|(n, three)| Pair::of_runs(three, n == 0, n + 2 == last))
+        .collect();
+    if runs.len() == 3
+        && let Some(pair) = pairs.pop()
+    {
+        return Term::Pair(pair);
+    }
     let long =
         |(_, (kind, run)): &(usize, &(Kind, &str))| *kind != Kind::Sign && run.chars().count() >= SHORTEST;
     let words: Vec<Part> = runs
@@ -126,17 +168,9 @@ pub(super) fn read(folded: &str) -> Term {
             },
         })
         .collect();
-    let pair = runs.windows(3).find_map(|runs| match runs {
-        [(Kind::Letter, first), (Kind::Sign, sign), (Kind::Letter, second)]
-            if sign.len() == 1 && first.chars().count() >= SHORTEST =>
-        {
-            Some(((*first).to_owned(), format!("{sign}{second}")))
-        }
-        _ => None,
-    });
-    match words.is_empty() {
+    match words.is_empty() && pairs.is_empty() {
         true => Term::Text,
-        false => Term::Words { parts: words, pair },
+        false => Term::Words { parts: words, pairs },
     }
 }
 
@@ -197,9 +231,9 @@ mod tests {
         for word in ["wan", "254711", "lab12x", "b12", "мария"] {
             assert_eq!(read(word), Term::Word(word.to_owned()));
         }
-        let pair = |first: &str, rest: &str| Term::Pair { first: first.to_owned(), rest: rest.to_owned() };
-        assert_eq!(read("wanjiru o"), pair("wanjiru", " o"));
-        assert_eq!(read("jiru.odh"), pair("jiru", ".odh"));
+        assert_eq!(read("wanjiru o"), Term::Pair(pair("wanjiru", Fit::End, " o", true)));
+        assert_eq!(read("jiru.odh"), Term::Pair(pair("jiru", Fit::End, ".odh", true)));
+        assert_eq!(read("jiru.12"), Term::Pair(pair("jiru", Fit::End, ".12", true)));
         for text in ["a.b", "o'br", "a7-b2", "@@@", "12.34"] {
             assert_eq!(read(text), Term::Text, "{text}");
         }
@@ -209,13 +243,40 @@ mod tests {
             words("wanjiru.odhiambo.123"),
             owned(&[("wanjiru", Fit::End), ("odhiambo", Fit::Whole), ("123", Fit::Beginning)])
         );
-        let Term::Words { pair, .. } = read("1 arjun.kimani.5@ex") else { panic!("words") };
-        assert_eq!(pair, Some(("arjun".to_owned(), ".kimani".to_owned())));
-        let Term::Words { pair, .. } = read("arjun..kimani 5") else { panic!("words") };
-        assert_eq!(pair, None);
         assert_eq!(words("@school1.ex"), owned(&[("school", Fit::Whole)]));
         assert_eq!(words("o'brien"), owned(&[("brien", Fit::Beginning)]));
         assert_eq!(words("ada  lovelace"), owned(&[("ada", Fit::End), ("lovelace", Fit::Beginning)]));
         assert_eq!(words("ada@"), owned(&[("ada", Fit::End)]));
+    }
+
+    fn pair(first: &str, fit: Fit, rest: &str, is_open: bool) -> Pair {
+        Pair { first: Part { word: first.to_owned(), fit }, rest: rest.to_owned(), is_open }
+    }
+
+    #[test]
+    fn words_side_by_side_make_pairs() {
+        let pairs = |folded: &str| match read(folded) {
+            Term::Words { pairs, .. } => pairs,
+            other => panic!("{folded}: {other:?}"),
+        };
+        let number = pair("kimani", Fit::Whole, ".5", false);
+        assert_eq!(pairs("1 arjun.kimani.5@ex"), [pair("arjun", Fit::Whole, ".kimani", false), number]);
+        let number = pair("kimani", Fit::Whole, ".5", true);
+        assert!(number.is_numbered());
+        let names = pair("arjun", Fit::End, ".kimani", false);
+        assert!(!names.is_numbered());
+        assert_eq!(pairs("arjun.kimani.5"), [names, number]);
+        assert_eq!(pairs("jo.kimani.5"), [pair("kimani", Fit::Whole, ".5", true)]);
+        assert_eq!(pairs("1.jo.ki"), [pair("jo", Fit::Whole, ".ki", true)]);
+        assert_eq!(pairs("arjun..kimani 5"), [pair("kimani", Fit::Whole, " 5", true)]);
+        assert_eq!(pairs("ada@"), []);
+    }
+
+    #[test]
+    fn a_pair_that_ends_is_a_range_of_one() {
+        let (low, high) = pair("ada", Fit::Whole, ".5", false).range("ada");
+        assert_eq!((low.as_str(), high.as_str()), (" ada.5", " ada.5\u{1}"));
+        let (low, high) = pair("da", Fit::End, ".5", true).range("ada");
+        assert!(low.as_str() <= " ada.5999" && " ada.5999" < high.as_str());
     }
 }
