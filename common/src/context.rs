@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::limit::lockout;
 use crate::provider::storage::Storage;
 use crate::telemetry::Metrics;
-use crate::{activity, audit, crm, database, desk, ip_block, job, notify, profile, session, user};
+use crate::{activity, api_key, audit, crm, database, desk, ip_block, job, notify, profile, session, user};
 
 /// The parts a verb stands on.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Parts {
     pub keys: session::Keys,
     /// Where calls of people who are signed in share a query.
     pub present: session::Present,
+    /// Where calls of services share a query.
+    pub services: api_key::Lookups,
     /// Where reads of one's own profile share a query.
     pub profiles: profile::Reads,
     /// Where audit lines of reads share a statement.
@@ -99,6 +101,7 @@ impl Context {
         let shield = ip_block::Shield::default();
         let notify = notify::Courier::open(&config, db.clone())?;
         let (present, renewals) = (session::Present::open(&db), session::Renewals::open(&config, &db));
+        let services = api_key::Lookups::open(&db);
         let (profiles, reads) = (profile::Reads::open(&db), audit::Reads::open(&db));
         let keys = session::Keys::default();
         let turns = desk::rate::Turns::open(config.job.rates.clone(), &db);
@@ -118,6 +121,7 @@ impl Context {
             hasher,
             keys,
             present,
+            services,
             profiles,
             reads,
             estimates: user::Estimates::default(),

@@ -1,21 +1,25 @@
 //! Services: programs that call with a key of their own (`X-API-Key`) and may do what its scopes say.
 //! A key's text is shown once and kept as a hash; it is looked up at every call, so one that was revoked
-//! is refused at once everywhere.
+//! is refused at once everywhere; calls that come together share one query.
 
 mod scope;
 mod store;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use scope::Scope;
 
 use crate::audit::{self, Client, Line};
+use crate::batch::Batcher;
 use crate::context::Context;
 use crate::error::{Code, Error, Fault, Result, all_or};
 use crate::idempotency::{self, Begun};
@@ -46,6 +50,10 @@ pub const PREFIX: &str = "kry_";
 const BYTES: usize = 32;
 /// How often a use is noted.
 const NOTED_EVERY: TimeDelta = TimeDelta::seconds(60);
+/// The most calls that share a query.
+const MOST: usize = 64;
+/// Queries at once.
+const LANES: usize = 2;
 
 /// A service's key, without its secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -163,6 +171,28 @@ impl Reader<'_> {
     }
 }
 
+/// Where calls of services share a query.
+#[derive(Clone, Debug)]
+pub struct Lookups(Batcher<Vec<u8>, Option<Arc<store::Found>>>);
+
+impl Lookups {
+    /// Starts its lanes.
+    pub fn open(db: &PgPool) -> Self {
+        let db = db.clone();
+        Self(Batcher::start(LANES, MOST, move |hashes: Vec<Vec<u8>>| {
+            let db = db.clone();
+            async move {
+                let found: HashMap<Vec<u8>, Arc<store::Found>> = store::list_by_hash(&db, &hashes)
+                    .await?
+                    .into_iter()
+                    .map(|key| (key.secret_hash.clone(), Arc::new(key)))
+                    .collect();
+                Ok(hashes.iter().map(|hash| found.get(hash).cloned()).collect())
+            }
+        }))
+    }
+}
+
 /// Which service holds this key. A use is noted once a minute.
 ///
 /// # Errors
@@ -170,14 +200,17 @@ impl Reader<'_> {
 pub async fn authenticate(ctx: &Context, text: &str) -> Result<Service> {
     let now = ctx.now();
     let sound = text.strip_prefix(PREFIX).is_some_and(|rest| rest.len() == BYTES.div_ceil(3) * 4 - 1);
-    let key =
-        if sound { store::find_live(&ctx.db, &secret::sha256(text.as_bytes()), now).await? } else { None };
+    let key = match sound {
+        true => ctx.services.0.call(secret::sha256(text.as_bytes()).to_vec()).await?,
+        false => None,
+    };
+    let key = key.filter(|key| key.expires_at.is_none_or(|at| at > now));
     let key = key.ok_or_else(|| INVALID.refuse("This is no API key that works here."))?;
     let since = now - NOTED_EVERY;
     if key.last_used_at.is_none_or(|at| at <= since) {
         store::set_used(&ctx.db, key.api_key_id, now, since).await?;
     }
-    Ok(Service { api_key_id: key.api_key_id, name: key.name, scopes: key.scopes })
+    Ok(Service { api_key_id: key.api_key_id, name: key.name.clone(), scopes: key.scopes.clone() })
 }
 
 /// Makes a key, for somebody who may. With an idempotency key the same answer is given again.

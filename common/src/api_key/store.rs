@@ -26,17 +26,26 @@ pub async fn insert(tx: &mut PgConnection, key: &ApiKey, hash: &[u8]) -> Sql<()>
     Ok(())
 }
 
-/// The key of this hash, if it works at `now`.
-pub async fn find_live(db: impl PgExecutor<'_>, hash: &[u8], now: DateTime<Utc>) -> Sql<Option<ApiKey>> {
+/// A key by its hash.
+#[derive(Debug)]
+pub struct Found {
+    pub secret_hash: Vec<u8>,
+    pub api_key_id: Uuid,
+    pub name: String,
+    pub scopes: Vec<String>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// The keys of these hashes that are not revoked.
+pub async fn list_by_hash(db: impl PgExecutor<'_>, hashes: &[Vec<u8>]) -> Sql<Vec<Found>> {
     sqlx::query_as!(
-        ApiKey,
-        "SELECT api_key_id, name, scopes, created_by, created_at, expires_at, last_used_at, revoked_at
-         FROM api_keys
-         WHERE secret_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
-        hash,
-        now,
+        Found,
+        "SELECT secret_hash, api_key_id, name, scopes, expires_at, last_used_at FROM api_keys
+         WHERE secret_hash = ANY((SELECT $1::bytea[])::bytea[]) AND revoked_at IS NULL",
+        hashes,
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn give(
     Ok(Some([first, second]))
 }
 
-/// One side of a reward. None: a body that runs at the same time gave it.
+/// One side of a reward. None: a body that runs at the same time gave it, or their account was just deleted.
 async fn give_one(
     tx: &mut PgConnection,
     (user_id, reference, reason): (Uuid, String, &str),
@@ -103,9 +103,9 @@ async fn give_one(
         reason: reason.to_owned(),
     };
     let new = New { source: SOURCE, poster: POSTER, actor: None, user_id, unit: unit::POINTS, ask: &ask };
-    Ok(match put(tx, &new, now).await? {
+    Ok(match put(tx, &new, now, |_| Ok(())).await? {
         Put::New(posting) => Some((user_id, posting)),
-        Put::Known(_) => None,
+        Put::Known(_) | Put::Refused(_) => None,
     })
 }
 

@@ -276,12 +276,12 @@ pub async fn post(
         unit: row,
         ask: &ask,
     };
-    if let Err(refused) = may_post(&mut tx, by, &new).await {
-        // so is a posting that is there
-        let known = find(&mut tx, &new).await?.filter(|known| new.is(known));
-        return known.map(|known| known.row.into()).ok_or(refused);
-    }
-    let posting = match put(&mut tx, &new, now).await? {
+    let done = match may_ask(by, &new) {
+        Ok(()) => put(&mut tx, &new, now, |owner| may_reach(by, owner)).await?,
+        Err(refused) => known_or(&mut tx, &new, refused).await?,
+    };
+    let posting = match done {
+        Put::Refused(refused) => return Err(refused),
         Put::New(posting) => {
             let details = details(&posting, by.service());
             let line = Line {
@@ -316,24 +316,26 @@ fn details(posting: &Posting, service: Option<&str>) -> serde_json::Value {
     })
 }
 
-/// Nobody posts to themselves, to who stands above them, or to an account that is deleted; and nobody more digits
-/// than the unit has.
-async fn may_post(tx: &mut PgConnection, by: Reader<'_>, new: &New<'_>) -> Result<()> {
-    let owner = store::find_owner(tx, new.user_id).await?;
-    let owner = owner.ok_or_else(|| user::NOT_FOUND.refuse("There is no such user."))?;
-    if let Reader::Person(person) = by {
-        if person.user_id() == new.user_id {
-            return Err(user::SELF.refuse("Nobody posts to their own wallet.").into());
-        }
-        if !person.reaches(owner.rank, owner.is_superuser) {
-            return Err(FORBIDDEN.refuse("This person stands above you.").into());
-        }
+/// Nobody posts to themselves, or more digits than the unit has.
+fn may_ask(by: Reader<'_>, new: &New<'_>) -> Result<()> {
+    if matches!(by, Reader::Person(person) if person.user_id() == new.user_id) {
+        return Err(user::SELF.refuse("Nobody posts to their own wallet.").into());
     }
     if !unit::is_exact(new.ask.amount, new.unit) {
         let told = format!("At most {} digits after the point in {}.", unit::digits(new.unit), new.unit);
         return Err(invalid(vec![Fault::at("/amount", "field.range", told)]).into());
     }
     Ok(())
+}
+
+/// Nobody posts to who stands above them.
+fn may_reach(by: Reader<'_>, owner: &store::Owner) -> Result<()> {
+    match by {
+        Reader::Person(person) if !person.reaches(owner.rank, owner.is_superuser) => {
+            Err(FORBIDDEN.refuse("This person stands above you.").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A posting to be written.
@@ -367,12 +369,19 @@ impl New<'_> {
 enum Put {
     /// It is written.
     New(Posting),
-    /// It was before.
+    /// It was before: what was answered once is answered so again, whatever became of the person since.
     Known(Posting),
+    /// It is not, and the transaction must not commit.
+    Refused(Error),
 }
 
-/// Writes a posting with the caller's transaction, which is to be rolled back on a refusal.
-async fn put(tx: &mut PgConnection, new: &New<'_>, now: DateTime<Utc>) -> Result<Put> {
+/// Writes a posting with the caller's transaction, if it may be to this person.
+async fn put(
+    tx: &mut PgConnection,
+    new: &New<'_>,
+    now: DateTime<Utc>,
+    may: impl FnOnce(&store::Owner) -> Result<()>,
+) -> Result<Put> {
     let (ask, amount) = (new.ask, new.amount());
     let posting_id = id::ordered(now);
     let row = store::NewPosting {
@@ -391,27 +400,36 @@ async fn put(tx: &mut PgConnection, new: &New<'_>, now: DateTime<Utc>) -> Result
         amount,
     };
     let done = store::insert(tx, &row, now).await?;
-    if done.is_new {
-        let (Some(balance), Some(at)) = (done.balance, done.at) else {
-            return Err(INSUFFICIENT.refuse("The debit is more than the balance.").into());
-        };
-        let (reference, kind) = (ask.reference.clone(), row.kind.to_owned());
-        let (unit, reason) = (row.unit.to_owned(), ask.reason.clone());
-        return Ok(Put::New(
-            store::Row { posting_id, reference, kind, unit, amount, balance, reason, at }.into(),
-        ));
+    let allowed = match done.owner() {
+        Some(owner) => may(&owner),
+        None => Err(user::NOT_FOUND.refuse("There is no such user.").into()),
+    };
+    match (done.is_new, allowed, done.balance.zip(done.at)) {
+        (false, Err(refused), _) => known_or(tx, new, refused).await,
+        (false, Ok(()), _) => {
+            let taken = REFERENCE_TAKEN.refuse("This reference is that of a posting with other content.");
+            known_or(tx, new, taken.into()).await
+        }
+        (true, Err(refused), _) => Ok(Put::Refused(refused)),
+        (true, Ok(()), None) => {
+            Ok(Put::Refused(INSUFFICIENT.refuse("The debit is more than the balance.").into()))
+        }
+        (true, Ok(()), Some((balance, at))) => {
+            let (reference, kind) = (ask.reference.clone(), row.kind.to_owned());
+            let (unit, reason) = (row.unit.to_owned(), ask.reason.clone());
+            let row = store::Row { posting_id, reference, kind, unit, amount, balance, reason, at };
+            Ok(Put::New(row.into()))
+        }
     }
-    let known = find(tx, new).await?;
-    let known = known.ok_or_else(|| Error::internal("a reference is taken by a posting without entries"))?;
-    if !new.is(&known) {
-        return Err(REFERENCE_TAKEN.refuse("This reference is that of a posting with other content.").into());
-    }
-    Ok(Put::Known(known.row.into()))
 }
 
-/// The posting that has the reference.
-async fn find(tx: &mut PgConnection, new: &New<'_>) -> Result<Option<store::Known>> {
-    Ok(store::find_posting(tx, new.source, new.poster, &new.ask.reference).await?)
+/// The posting that has the reference, if it is this one.
+async fn known_or(tx: &mut PgConnection, new: &New<'_>, refused: Error) -> Result<Put> {
+    let known = store::find_posting(tx, new.source, new.poster, &new.ask.reference).await?;
+    Ok(match known.filter(|known| new.is(known)) {
+        Some(known) => Put::Known(known.row.into()),
+        None => Put::Refused(refused),
+    })
 }
 
 /// What stays of somebody who is erased: the ledger is only added to.

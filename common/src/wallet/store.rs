@@ -31,24 +31,6 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: Uuid, currency: &str) -> Sql
     .await
 }
 
-/// Whose wallet it is.
-pub struct Owner {
-    pub rank: i16,
-    pub is_superuser: bool,
-}
-
-/// Somebody whose account is not deleted.
-pub async fn find_owner(db: impl PgExecutor<'_>, user_id: Uuid) -> Sql<Option<Owner>> {
-    sqlx::query_as!(
-        Owner,
-        "SELECT r.rank, u.is_superuser FROM users u JOIN roles r ON r.role = u.role
-         WHERE u.user_id = $1 AND u.status <> 'deleted'",
-        user_id,
-    )
-    .fetch_optional(db)
-    .await
-}
-
 /// A posting with the entry of its person.
 pub struct Row {
     pub posting_id: Uuid,
@@ -150,22 +132,42 @@ pub struct NewPosting<'a> {
     pub amount: Decimal,
 }
 
+/// Whose wallet it is.
+pub struct Owner {
+    pub rank: i16,
+    pub is_superuser: bool,
+}
+
 /// What became of a posting.
 pub struct Done {
-    /// False: the reference was used before, and nothing was written.
+    /// Of the person; none: there is no such account, or it is deleted, and nothing was written.
+    rank: Option<i16>,
+    is_superuser: Option<bool>,
+    /// False: nothing was written, for want of the person or because the reference was used before.
     pub is_new: bool,
     /// After it. None with `is_new`: there is less than that, and the transaction must not commit.
     pub balance: Option<Decimal>,
     pub at: Option<DateTime<Utc>>,
 }
 
+impl Done {
+    /// Whose wallet it is, if their account is not deleted.
+    pub fn owner(&self) -> Option<Owner> {
+        let (rank, is_superuser) = self.rank.zip(self.is_superuser)?;
+        Some(Owner { rank, is_superuser })
+    }
+}
+
 /// Writes a posting: its reference, the person's balance under the row's lock, and both entries.
 pub async fn insert(tx: &mut PgConnection, new: &NewPosting<'_>, now: DateTime<Utc>) -> Sql<Done> {
     sqlx::query_as!(
         Done,
-        r#"WITH posted AS (
+        r#"WITH owner AS (
+               SELECT r.rank, u.is_superuser FROM users u JOIN roles r ON r.role = u.role
+               WHERE u.user_id = $10 AND u.status <> 'deleted'
+           ), posted AS (
                INSERT INTO postings (posting_id, source, poster, actor, reference, kind, unit, reason, at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+               SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM owner
                ON CONFLICT (source, poster, reference) DO NOTHING RETURNING posting_id
            ), moved AS (
                INSERT INTO ledger_accounts AS a
@@ -187,8 +189,9 @@ pub async fn insert(tx: &mut PgConnection, new: &NewPosting<'_>, now: DateTime<U
                SELECT $1, ledger_account_id, $14, balance, updated_at FROM moved
                UNION ALL SELECT $1, $12, -$14, NULL, updated_at FROM moved
            )
-           SELECT EXISTS (SELECT 1 FROM posted) AS "is_new!", m.balance AS "balance?", m.updated_at AS "at?"
-           FROM (SELECT 1) one LEFT JOIN moved m ON true"#,
+           SELECT o.rank AS "rank?", o.is_superuser AS "is_superuser?",
+                  EXISTS (SELECT 1 FROM posted) AS "is_new!", m.balance AS "balance?", m.updated_at AS "at?"
+           FROM (SELECT 1) one LEFT JOIN owner o ON true LEFT JOIN moved m ON true"#,
         new.posting_id,
         new.source,
         new.poster,
