@@ -115,21 +115,21 @@ pub(crate) async fn take(tx: &mut PgConnection, service: &str, events: &[Event])
 /// Writes those at `places`, which are in the order of their ids, and adds what is new to all figures.
 async fn write(tx: &mut PgConnection, service_id: i32, events: &[Event], places: &[usize]) -> Result<Taken> {
     let all: Vec<&Event> = places.iter().map(|n| &events[*n]).collect();
-    let fresh = store::insert(&mut *tx, service_id, &all).await?;
-    let accepted = fresh.len();
-    let new: Vec<&Event> = if accepted == all.len() {
-        all
-    } else {
-        let fresh: HashSet<&str> = fresh.iter().map(String::as_str).collect();
-        let (new, known): (Vec<&Event>, Vec<&Event>) =
-            all.into_iter().partition(|event| fresh.contains(event.event_id.as_str()));
-        let changed = changed(&mut *tx, service_id, &known).await?;
-        if !changed.is_empty() {
-            let places = (0..events.len()).filter(|n| changed.contains(&events[*n].event_id)).collect();
-            return Err(conflict(places).into());
+    let new = match store::insert(&mut *tx, service_id, &all).await? {
+        None => all,
+        Some(fresh) => {
+            let fresh: HashSet<&str> = fresh.iter().map(String::as_str).collect();
+            let (new, known): (Vec<&Event>, Vec<&Event>) =
+                all.into_iter().partition(|event| fresh.contains(event.event_id.as_str()));
+            let changed = changed(&mut *tx, service_id, &known).await?;
+            if !changed.is_empty() {
+                let places = (0..events.len()).filter(|n| changed.contains(&events[*n].event_id)).collect();
+                return Err(conflict(places).into());
+            }
+            new
         }
-        new
     };
+    let accepted = new.len();
     let added = Added::by(new.into_iter());
     if !added.people.is_empty() {
         store::add_people(&mut *tx, &added.people).await.map_err(gone)?;

@@ -37,8 +37,8 @@ pub async fn insert_service(db: impl PgExecutor<'_>, name: &str) -> Sql<()> {
     Ok(())
 }
 
-/// Inserts events whose ids are new. Answers with these ids.
-pub async fn insert(tx: &mut PgConnection, service_id: i32, events: &[&Event]) -> Sql<Vec<String>> {
+/// Inserts events whose ids are new. Answers with these ids; none: all are.
+pub async fn insert(tx: &mut PgConnection, service_id: i32, events: &[&Event]) -> Sql<Option<Vec<String>>> {
     let ids: Vec<&str> = events.iter().map(|event| event.event_id.as_str()).collect();
     let people: Vec<Uuid> = events.iter().map(|event| event.user_id).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.name()).collect();
@@ -47,11 +47,13 @@ pub async fn insert(tx: &mut PgConnection, service_id: i32, events: &[&Event]) -
     let late: Vec<Option<bool>> = events.iter().map(|event| event.late).collect();
     let stations: Vec<Option<&str>> = events.iter().map(|event| event.station_id.as_deref()).collect();
     sqlx::query_scalar!(
-        "INSERT INTO usage_events (service_id, event_id, user_id, kind, at, amount, late, station_id)
-         SELECT $1, e.event_id, e.user_id, e.kind::usage_kind, e.at, e.amount, e.late, e.station_id
-         FROM unnest($2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::numeric[], $7::bool[], $8::text[])
-             AS e(event_id, user_id, kind, at, amount, late, station_id)
-         ON CONFLICT (service_id, event_id) DO NOTHING RETURNING event_id",
+        "WITH fresh AS (
+             INSERT INTO usage_events (service_id, event_id, user_id, kind, at, amount, late, station_id)
+             SELECT $1, e.event_id, e.user_id, e.kind::usage_kind, e.at, e.amount, e.late, e.station_id
+             FROM unnest($2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::numeric[], $7::bool[], $8::text[])
+                 AS e(event_id, user_id, kind, at, amount, late, station_id)
+             ON CONFLICT (service_id, event_id) DO NOTHING RETURNING event_id)
+         SELECT CASE WHEN count(*) < cardinality($2) THEN coalesce(array_agg(event_id), '{}') END FROM fresh",
         service_id,
         &ids as _,
         &people,
@@ -61,7 +63,7 @@ pub async fn insert(tx: &mut PgConnection, service_id: i32, events: &[&Event]) -
         &late as &[Option<bool>],
         &stations as _,
     )
-    .fetch_all(tx)
+    .fetch_one(tx)
     .await
 }
 
