@@ -1,11 +1,12 @@
 //! What was approved and has run out: a look each minute. People are told, a transaction for each of them.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::store;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::{Job, Lease, Queue, Verdict};
 use crate::notify::{self, Facts, Message, Told};
 
@@ -30,17 +31,24 @@ impl Job for ExpireDocuments {
     }
 }
 
+/// One that cannot be ended keeps none of the others from it; its error is the job's, so that somebody looks.
 async fn expire_all(ctx: &Context) -> Result<()> {
+    let (mut place, mut failed) = ((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()), None);
     loop {
-        let due = store::list_expired(&ctx.db, ctx.now(), BATCH).await?;
-        for user_id in &due {
-            expire(ctx, *user_id).await?;
+        let due = store::list_expired(&ctx.db, ctx.now(), place, BATCH).await?;
+        for document in &due {
+            match expire(ctx, document.user_id).await {
+                Ok(()) => {}
+                Err(error @ Error::Unavailable(_)) => return Err(error),
+                Err(error) => failed = Some(error),
+            }
         }
         if !due.is_empty() {
             ctx.wake.queue(Queue::Default);
         }
-        if due.len() < BATCH as usize {
-            return Ok(());
+        match due.last() {
+            Some(last) if due.len() == BATCH as usize => place = (last.expires_at, last.submission_id),
+            _ => return failed.map_or(Ok(()), Err),
         }
     }
 }

@@ -364,12 +364,28 @@ pub async fn list_same_number(
     .await
 }
 
-/// People of whom something has run out.
-pub async fn list_expired(db: impl PgExecutor<'_>, now: DateTime<Utc>, most: i64) -> Sql<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "SELECT user_id FROM kyc_submissions WHERE state = 'approved' AND expires_at <= $1
-         ORDER BY expires_at LIMIT $2",
+/// A document that has run out.
+pub struct Due {
+    pub submission_id: Uuid,
+    pub user_id: Uuid,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Documents that have run out, after this one in the order in which they did.
+pub async fn list_expired(
+    db: impl PgExecutor<'_>,
+    now: DateTime<Utc>,
+    (after_at, after_id): (DateTime<Utc>, Uuid),
+    most: i64,
+) -> Sql<Vec<Due>> {
+    sqlx::query_as!(
+        Due,
+        r#"SELECT submission_id, user_id, expires_at AS "expires_at!" FROM kyc_submissions
+           WHERE state = 'approved' AND expires_at <= $1 AND (expires_at, submission_id) > ($2, $3)
+           ORDER BY expires_at, submission_id LIMIT $4"#,
         now,
+        after_at,
+        after_id,
         most,
     )
     .fetch_all(db)

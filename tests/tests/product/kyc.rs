@@ -687,6 +687,44 @@ async fn an_approved_document_is_renewed_and_runs_out() {
 }
 
 #[tokio::test]
+async fn a_document_that_cannot_be_ended_keeps_no_other_from_it() {
+    let product = Product::new().await;
+    let boss = somebody(&product, "boss", "admin").await;
+    product.world.execute("UPDATE kyc_document_types SET valid_days = 10").await;
+    for (name, number) in [("ada", "AK0123456"), ("eve", "AK0123457")] {
+        let owner = product.register(&format!("{name}@example.org"), name).await;
+        let handed = hand_in(&product, &passport(&product, number, &owner).await, &owner).await;
+        assert_eq!(decide(&product, &handed, "approve", Value::Null, &boss).await.0, 200);
+        product.advance(Duration::from_secs(60));
+    }
+    // ada's is the first to run out
+    product
+        .world
+        .execute(
+            "CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF new.user_id = (SELECT user_id FROM users WHERE username = 'ada') THEN
+                     RAISE EXCEPTION 'stuck by the test';
+                 END IF;
+                 RETURN new;
+             END $$;
+             CREATE TRIGGER stuck BEFORE UPDATE ON kyc_submissions FOR EACH ROW EXECUTE FUNCTION stuck();",
+        )
+        .await;
+    product.drain().await;
+    product.advance(DAY * 11);
+    engine(&product).ask(&ExpireDocuments::default(), Terms::default()).await;
+    product.drain().await;
+    let expired = "SELECT count(*) FROM kyc_submissions WHERE state = 'expired'";
+    assert_eq!(product.world.count(expired).await, 1, "eve's is ended");
+    let failed = "SELECT count(*) FROM jobs WHERE kind = 'kyc.expire_documents' AND state <> 'completed'";
+    assert_eq!(product.world.count(failed).await, 1, "ada's is tried again, or somebody is to look at it");
+    product.world.execute("DROP TRIGGER stuck ON kyc_submissions").await;
+    engine(&product).ask(&ExpireDocuments::default(), Terms::default()).await;
+    product.drain().await;
+    assert_eq!(product.world.count(expired).await, 2);
+}
+
+#[tokio::test]
 async fn who_never_handed_in_or_was_rejected_is_reminded_three_times() {
     let product = Product::new().await;
     let ada = product.register("ada@example.org", "ada").await;
