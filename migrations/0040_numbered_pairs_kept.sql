@@ -6,6 +6,8 @@ DECLARE
     place uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
     LOOP
+        -- nobody waits behind a lock of these rows
+        PERFORM set_config('lock_timeout', '0', true);
         WITH these AS MATERIALIZED (
             SELECT user_id, status, created_at, search_text FROM users
             WHERE user_id > place ORDER BY user_id LIMIT 500 FOR SHARE

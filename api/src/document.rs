@@ -271,13 +271,17 @@ pub fn text() -> Result<String> {
     Ok(text)
 }
 
+/// The document as it is committed: to build it takes tens of megabytes, which no process gives back.
+const COMMITTED: &str = include_str!("../openapi.json");
+
+/// Without the spaces that lead its lines, and in one.
+fn compact() -> String {
+    COMMITTED.lines().map(str::trim_start).collect()
+}
+
 /// Serves the document.
-///
-/// # Errors
-/// As [`build`].
-pub fn json() -> Result<impl Endpoint<Output = Response>> {
-    let text = serde_json::to_string(&build()?).map_err(Error::internal)?;
-    Ok(fixed("application/json", text, None))
+pub fn json() -> impl Endpoint<Output = Response> {
+    fixed("application/json", compact, None)
 }
 
 /// What the page of the document may load: itself.
@@ -285,23 +289,23 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
                       img-src data:; font-src data:; connect-src 'self'; frame-ancestors 'none'";
 
 /// Serves the page: Swagger UI with the document inside, loading nothing.
-///
-/// # Errors
-/// As [`build`].
-pub fn page() -> Result<impl Endpoint<Output = Response>> {
-    let service = OpenApiService::new(crate::operations(), "Keryu", env!("CARGO_PKG_VERSION"));
+pub fn page() -> impl Endpoint<Output = Response> {
+    fixed("text/html; charset=utf-8", html, Some(POLICY))
+}
+
+fn html() -> String {
+    let service = OpenApiService::new((), "Keryu", env!("CARGO_PKG_VERSION"));
     // `<` would end the script it stands in
-    let finished = serde_json::to_string(&build()?).map_err(Error::internal)?.replace('<', "\\u003c");
+    let finished = compact().replace('<', "\\u003c");
     let html = service.swagger_ui_html().replacen(&service.spec(), &finished, 1);
-    let html = [
+    [
         ("\n<html charset=\"UTF-8\">", "<!doctype html>\n<html lang=\"en\">"),
         ("<title>Swagger UI</title>", "<title>Keryu API</title>"),
         // the badge of an outside validator, off
         ("https://validator.swagger.io/validator", "none"),
     ]
     .into_iter()
-    .fold(html, |html, (from, to)| html.replace(from, to));
-    Ok(fixed("text/html; charset=utf-8", html, Some(POLICY)))
+    .fold(html, |html, (from, to)| html.replace(from, to))
 }
 
 #[cfg(test)]
@@ -348,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_holds_the_finished_document_and_loads_nothing() {
-        let answer = page().expect("page").call(poem::Request::default()).await.expect("answer");
+        let answer = page().call(poem::Request::default()).await.expect("answer");
         assert_eq!(answer.header("content-security-policy"), Some(POLICY));
         let html = answer.into_body().into_string().await.expect("text");
         assert!(html.contains("urn:keryu:problem:request.invalid"), "the finished document");

@@ -146,8 +146,8 @@ pub fn app(ctx: Context) -> Result<impl Endpoint<Output = Response>> {
     tokio::spawn(keryu_common::ip_block::follow(ctx.clone()));
     let state = State::build(ctx)?;
     let table = Table::of(operations())
-        .get("/api/openapi.json", documents(document::json()?))
-        .get("/api/docs", documents(document::page()?))
+        .get("/api/openapi.json", documents(document::json()))
+        .get("/api/docs", documents(document::page()))
         .get("/.well-known/jwks.json", jwks(session::jwks))
         .get("/healthz", health(probes::alive))
         .get("/readyz", health(probes::ready))

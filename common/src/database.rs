@@ -91,13 +91,13 @@ pub async fn migrate(config: &Config) -> Result<()> {
     }
 }
 
-/// Whether a lock was not to be had in time (55P03).
+/// Whether a lock was not to be had in time (55P03), or not at all (40P01).
 fn is_in_use(error: &MigrateError) -> bool {
     let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error else {
         return false;
     };
     let database = source.as_database_error();
-    database.and_then(|error| error.code()).is_some_and(|code| code == "55P03")
+    database.and_then(|error| error.code()).is_some_and(|code| code == "55P03" || code == "40P01")
 }
 
 /// Reads Postgres' clock every second and leads `clock` by it, for as long as the process lives.

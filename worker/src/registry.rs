@@ -38,6 +38,7 @@ pub fn registry() -> Registry {
     all.scheduled::<session::RotateSigningKeys>("rotate_signing_keys", "0 0 4 * * *", CatchUp::One);
     all.scheduled::<erase::EraseDue>("erase_due", "0 20 3 * * *", CatchUp::One).spread(minutes(5));
     all.job::<erase::EraseAccount>();
+    all.job::<kyc::ExpireDocument>();
     all.job::<activity::NoteSeen>();
     all.scheduled::<reminder::SendReminders>("send_reminders", "0 0 9 * * *", CatchUp::One)
         .spread(minutes(5));

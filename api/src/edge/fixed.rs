@@ -1,18 +1,26 @@
 //! Answers that are the same for all who ask: the documents, the public keys.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use keryu_common::secret::{hex, sha256};
 use poem::http::{StatusCode, header};
 use poem::{Endpoint, Request, Response};
 
-/// An answer that never changes while the process lives.
+/// An answer that never changes while the process lives, made for who asks first.
 pub fn fixed(
     kind: &'static str,
-    text: String,
+    text: fn() -> String,
     policy: Option<&'static str>,
 ) -> impl Endpoint<Output = Response> {
-    let (tag, text) = (tag(&text), Bytes::from(text));
-    poem::endpoint::make_sync(move |request: Request| answer(&request, kind, &tag, text.clone(), policy))
+    let made = LazyLock::new(move || {
+        let text = text();
+        (tag(&text), Bytes::from(text))
+    });
+    poem::endpoint::make_sync(move |request: Request| {
+        let (tag, text) = &*made;
+        answer(&request, kind, tag, text.clone(), policy)
+    })
 }
 
 /// A validator of a text (RFC 9110, 8.8.3).

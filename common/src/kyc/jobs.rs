@@ -1,4 +1,4 @@
-//! What was approved and has run out: a look each minute. People are told, a transaction for each of them.
+//! What was approved and has run out: a look each minute asks for a job for each person, who is told by it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use super::store;
 use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::job::{Job, Lease, Queue, Verdict};
+use crate::error::Result;
+use crate::job::{self, Job, Lease, Queue, Terms, Verdict};
 use crate::notify::{self, Facts, Message, Told};
 
-/// People that are looked up at once.
-const BATCH: i64 = 200;
+/// Documents that are looked up at once.
+const BATCH: i64 = 500;
 
-/// Ends documents whose time is over. A second body finds those that are left.
+/// Asks for the end of documents whose time is over.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct ExpireDocuments {}
 
@@ -21,34 +21,52 @@ impl Job for ExpireDocuments {
     const KIND: &'static str = "kyc.expire_documents";
     const QUEUE: Queue = Queue::Low;
     const MAX_ATTEMPTS: i16 = 10;
-    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
 
     async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
-        match expire_all(ctx).await {
+        match ask(ctx).await {
             Ok(()) => Verdict::Done,
             Err(error) => error.into(),
         }
     }
 }
 
-/// One that cannot be ended keeps none of the others from it; its error is the job's, so that somebody looks.
-async fn expire_all(ctx: &Context) -> Result<()> {
-    let (mut place, mut failed) = ((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()), None);
+async fn ask(ctx: &Context) -> Result<()> {
+    let now = ctx.now();
+    let mut place = (DateTime::<Utc>::UNIX_EPOCH, Uuid::nil());
     loop {
-        let due = store::list_expired(&ctx.db, ctx.now(), place, BATCH).await?;
+        let mut tx = ctx.db.begin().await?;
+        let due = store::list_expired(&mut *tx, now, place, BATCH).await?;
         for document in &due {
-            match expire(ctx, document.user_id).await {
-                Ok(()) => {}
-                Err(error @ Error::Unavailable(_)) => return Err(error),
-                Err(error) => failed = Some(error),
-            }
+            let (user_id, key) = (document.user_id, format!("kyc.expire:{}", document.user_id));
+            let terms = Terms { unique_key: Some(key), ..Terms::default() };
+            job::enqueue(&mut tx, now, &ExpireDocument { user_id }, terms).await?;
         }
-        if !due.is_empty() {
-            ctx.wake.queue(Queue::Default);
-        }
+        tx.commit().await?;
         match due.last() {
             Some(last) if due.len() == BATCH as usize => place = (last.expires_at, last.submission_id),
-            _ => return failed.map_or(Ok(()), Err),
+            _ => break,
+        }
+    }
+    ctx.wake.queue(Queue::Low);
+    Ok(())
+}
+
+/// Ends what has run out of one person, and tells them. A second body finds nothing.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ExpireDocument {
+    /// Whose.
+    pub user_id: Uuid,
+}
+
+impl Job for ExpireDocument {
+    const KIND: &'static str = "kyc.expire_document";
+    const QUEUE: Queue = Queue::Low;
+    const MAX_ATTEMPTS: i16 = 10;
+
+    async fn run(&self, ctx: &Context, _: &Lease) -> Verdict {
+        match expire(ctx, self.user_id).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => error.into(),
         }
     }
 }
@@ -67,5 +85,6 @@ async fn expire(ctx: &Context, user_id: Uuid) -> Result<()> {
     let told = Told { user_id, message: Message::KycExpired, facts: Facts::at(now) };
     notify::tell(&mut tx, ctx, None, &told).await?;
     tx.commit().await?;
+    ctx.wake.queue(Queue::Default);
     Ok(())
 }

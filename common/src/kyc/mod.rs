@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 pub use desk::{Case, Filter, Item, Page, Side, approve, list, read_side, reject, show};
 pub use form::{FilesEdit, Given, WithFiles, amend_with_files, submit_with_files};
-pub use jobs::ExpireDocuments;
+pub use jobs::{ExpireDocument, ExpireDocuments};
 pub(crate) use own::seal_number;
 pub use own::{Edit, File, Submission, amend, keep, newest, own, read_own, status, submit};
 

@@ -37,7 +37,7 @@ pub async fn insert_service(db: impl PgExecutor<'_>, name: &str) -> Sql<()> {
     Ok(())
 }
 
-/// Inserts events whose ids are new. Answers with these ids; none: all are.
+/// Inserts events whose ids are new. Answers with these ids; `None`: all of them are.
 pub async fn insert(tx: &mut PgConnection, service_id: i32, events: &[&Event]) -> Sql<Option<Vec<String>>> {
     let ids: Vec<&str> = events.iter().map(|event| event.event_id.as_str()).collect();
     let people: Vec<Uuid> = events.iter().map(|event| event.user_id).collect();

@@ -17,7 +17,7 @@ const SAMPLE: i64 = 500;
 const DENSE: i64 = 50;
 /// More people are narrowed down before they are looked at one by one.
 const FEW: i64 = 100;
-/// Words and pairs of a search that are tried, those that the fewest people have first.
+/// Words and pairs of a search that are tried: of each kind so many.
 const TRIED: usize = 4;
 
 /// Where the people of a search are.
@@ -283,16 +283,25 @@ async fn all(
     both(db, filter, common, &hits).await
 }
 
-/// The people of these words and hits; None: more than [`EXACT`].
+/// The people of these words and hits; None: more than [`EXACT`], or more rows than that of one of both, which are
+/// cut off.
 async fn both(
     db: &mut PgConnection,
     filter: &Filter,
     common: &[String],
     rare: &[Hit],
 ) -> Result<Option<Vec<Uuid>>> {
+    let is_cut = |rows: usize| rows as i64 > EXACT;
+    if is_cut(rare.len()) {
+        return Ok(None);
+    }
     let mut ids: Vec<Uuid> = rare.iter().map(|hit| hit.user_id).collect();
-    if ids.len() as i64 <= EXACT && !common.is_empty() {
-        ids.extend(store::list_common(db, common, filter, EXACT + 1).await?);
+    if !common.is_empty() {
+        let others = store::list_common(db, common, filter, EXACT + 1).await?;
+        if is_cut(others.len()) {
+            return Ok(None);
+        }
+        ids.extend(others);
     }
     let ids = sorted(ids);
     Ok((ids.len() as i64 <= EXACT).then_some(ids))

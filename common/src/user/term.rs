@@ -53,7 +53,7 @@ impl Pair {
         (low, high)
     }
 
-    /// Whether it is a whole name and a number: few have it, and it takes no other word to find them.
+    /// Whether it is a whole name and a number: mostly few have it, and it takes no other word to find them.
     pub fn is_numbered(&self) -> bool {
         self.first.fit == Fit::Whole && self.rest.ends_with(|c: char| c.is_ascii_digit())
     }

@@ -11,9 +11,10 @@ use uuid::Uuid;
 use super::{Ask, Kind, New, Posting, Put, Unit, details, put, store, unit};
 use crate::audit;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::{Job, Lease, Queue, Verdict};
 use crate::notify::{self, Facts, Message, Told};
+use crate::user;
 
 /// Rewards both sides of a referral, and tells them. One transaction under references of its own, so that a body
 /// that starts twice rewards once.
@@ -47,8 +48,14 @@ async fn reward(ctx: &Context, user_id: Uuid) -> Result<()> {
     }
     let mut tx = ctx.db.begin().await?;
     let Some(referrer) = store::find_referrer(&mut tx, user_id).await? else { return Ok(()) };
-    // rewarded before, and told
-    let Some(given) = give(&mut tx, user_id, referrer, points, now).await? else { return Ok(()) };
+    let given = match give(&mut tx, user_id, referrer, points, now).await {
+        Ok(Some(given)) => given,
+        // rewarded before, and told
+        Ok(None) => return Ok(()),
+        // deleted just now; taken back, it is asked for anew
+        Err(Error::Refusal(refusal)) if refusal.code == user::NOT_FOUND.code => return Ok(()),
+        Err(error) => return Err(error),
+    };
     for (side, posting) in given {
         audit::note_own(&mut tx, "wallet.posted", "user", side, details(&posting, None), now).await?;
         let facts = Facts { points: Some(points), ..Facts::at(now) };
@@ -64,7 +71,7 @@ async fn reward(ctx: &Context, user_id: Uuid) -> Result<()> {
 /// many points as it was then.
 ///
 /// # Errors
-/// The database does not answer.
+/// `user.not_found`, where either account is deleted; the transaction must not commit.
 pub(crate) async fn give(
     tx: &mut PgConnection,
     user_id: Uuid,
@@ -88,7 +95,7 @@ pub(crate) async fn give(
     Ok(Some([first, second]))
 }
 
-/// One side of a reward. None: a body that runs at the same time gave it, or their account was just deleted.
+/// One side of a reward. None: a body that runs at the same time gave it.
 async fn give_one(
     tx: &mut PgConnection,
     (user_id, reference, reason): (Uuid, String, &str),
@@ -105,7 +112,8 @@ async fn give_one(
     let new = New { source: SOURCE, poster: POSTER, actor: None, user_id, unit: unit::POINTS, ask: &ask };
     Ok(match put(tx, &new, now, |_| Ok(())).await? {
         Put::New(posting) => Some((user_id, posting)),
-        Put::Known(_) | Put::Refused(_) => None,
+        Put::Known(_) => None,
+        Put::Refused(refused) => return Err(refused),
     })
 }
 

@@ -406,10 +406,14 @@ async fn put(
     };
     match (done.is_new, allowed, done.balance.zip(done.at)) {
         (false, Err(refused), _) => known_or(tx, new, refused).await,
-        (false, Ok(()), _) => {
-            let taken = REFERENCE_TAKEN.refuse("This reference is that of a posting with other content.");
-            known_or(tx, new, taken.into()).await
-        }
+        (false, Ok(()), _) => match find(tx, new).await? {
+            Some(known) if new.is(&known) => Ok(Put::Known(known.row.into())),
+            Some(_) => {
+                let told = "This reference is that of a posting with other content.";
+                Ok(Put::Refused(REFERENCE_TAKEN.refuse(told).into()))
+            }
+            None => Err(Error::internal("a reference is taken by a posting without entries")),
+        },
         (true, Err(refused), _) => Ok(Put::Refused(refused)),
         (true, Ok(()), None) => {
             Ok(Put::Refused(INSUFFICIENT.refuse("The debit is more than the balance.").into()))
@@ -423,10 +427,14 @@ async fn put(
     }
 }
 
+/// The posting that has the reference.
+async fn find(tx: &mut PgConnection, new: &New<'_>) -> Result<Option<store::Known>> {
+    Ok(store::find_posting(tx, new.source, new.poster, &new.ask.reference).await?)
+}
+
 /// The posting that has the reference, if it is this one.
 async fn known_or(tx: &mut PgConnection, new: &New<'_>, refused: Error) -> Result<Put> {
-    let known = store::find_posting(tx, new.source, new.poster, &new.ask.reference).await?;
-    Ok(match known.filter(|known| new.is(known)) {
+    Ok(match find(tx, new).await?.filter(|known| new.is(known)) {
         Some(known) => Put::Known(known.row.into()),
         None => Put::Refused(refused),
     })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -61,6 +62,25 @@ async fn a_service_does_what_its_scopes_say_until_its_key_is_revoked() {
     assert_eq!(product.delete(&path, &boss).await.1["code"], "api_key.not_found");
     let lines = "SELECT count(*) FROM audit WHERE entity_type = 'api_key' AND actor IS NOT NULL";
     assert_eq!(product.world.count(lines).await, 3);
+}
+
+#[tokio::test]
+async fn keys_that_come_at_once_are_not_taken_for_each_other() {
+    let product = Product::new().await.restarted(&[("RATE_LIMIT_ALLOW", "127.0.0.1")]).await;
+    let boss = admin(&product).await;
+    product.world.execute("UPDATE users SET is_superuser = true").await;
+    let (good, other) = (key(&product, "roles:read", &boss).await, key(&product, "usage:write", &boss).await);
+    let revoked = key(&product, "roles:read", &boss).await;
+    let path = format!("{KEYS}/{}", revoked["api_key"]["id"].as_str().unwrap());
+    assert_eq!(product.delete(&path, &boss).await.0, 204);
+    let unknown = json!({ "key": format!("kry_{}", "A".repeat(43)) });
+    let wanted = [(&good, 200), (&other, 403), (&revoked, 401), (&unknown, 401)];
+    let calls = (0..64).map(|n| {
+        let (made, status) = wanted[n * 7 % 4];
+        let product = &product;
+        async move { assert_eq!(as_service(product, made).await.0, status, "{n}") }
+    });
+    join_all(calls).await;
 }
 
 #[tokio::test]

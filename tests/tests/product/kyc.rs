@@ -716,7 +716,7 @@ async fn a_document_that_cannot_be_ended_keeps_no_other_from_it() {
     product.drain().await;
     let expired = "SELECT count(*) FROM kyc_submissions WHERE state = 'expired'";
     assert_eq!(product.world.count(expired).await, 1, "eve's is ended");
-    let failed = "SELECT count(*) FROM jobs WHERE kind = 'kyc.expire_documents' AND state <> 'completed'";
+    let failed = "SELECT count(*) FROM jobs WHERE kind = 'kyc.expire_document' AND state <> 'completed'";
     assert_eq!(product.world.count(failed).await, 1, "ada's is tried again, or somebody is to look at it");
     product.world.execute("DROP TRIGGER stuck ON kyc_submissions").await;
     engine(&product).ask(&ExpireDocuments::default(), Terms::default()).await;

@@ -300,6 +300,11 @@ async fn only_services_with_the_scope_and_staff_with_the_right_post_and_not_to_t
     assert_eq!(post(&product, &key, "%00", &body).await.0, 404);
     let lines = "SELECT count(*) FROM audit WHERE action = 'wallet.posted' AND session_id IS NOT NULL";
     assert_eq!(product.world.count(lines).await, 2);
+    assert_eq!(
+        product.world.count("SELECT count(*) FROM postings").await,
+        2,
+        "what was refused is not written"
+    );
 }
 
 /// A small generator: the same seed makes the same postings.

@@ -294,7 +294,8 @@ pub async fn set_strangers_blank(tx: &mut PgConnection, people: &[Uuid]) -> Sql<
 /// Those of these people whom somebody invited.
 pub async fn list_referred(tx: &mut PgConnection, people: &[Uuid]) -> Sql<HashSet<Uuid>> {
     let there = sqlx::query_scalar!(
-        "SELECT user_id FROM users WHERE user_id = ANY($1) AND referred_by IS NOT NULL",
+        "SELECT u.user_id FROM users u JOIN users r ON r.user_id = u.referred_by
+         WHERE u.user_id = ANY($1) AND u.status <> 'deleted' AND r.status <> 'deleted'",
         people,
     );
     Ok(there.fetch_all(tx).await?.into_iter().collect())
