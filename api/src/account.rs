@@ -25,7 +25,7 @@ use crate::edge::limit::anonymous;
 use crate::edge::problem::{Answer, Problem};
 use crate::edge::signed::Signed;
 use crate::operation::{Accepted, Note, Security, Tag};
-use crate::profile::avatar_url;
+use crate::profile::wire::avatar_url;
 use crate::session::TokensOut;
 
 /// What the document says of the operations here.

@@ -29,7 +29,7 @@ use crate::edge::idempotency::Idempotent;
 use crate::edge::problem::{Answer, NOT_FOUND};
 use crate::edge::signed::Signed;
 use crate::operation::{Accepted, Note, Security, Tag};
-use crate::user::StatusIn;
+use crate::user::ask::StatusIn;
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[

@@ -26,7 +26,7 @@ use crate::edge::party::Party;
 use crate::edge::problem::{Answer, MEDIA, NOT_FOUND, TIMEOUT, TOO_LARGE};
 use crate::edge::signed::Signed;
 use crate::operation::{Accepted, Gone, Note, Security, Tag};
-use crate::profile::picture_url;
+use crate::profile::wire::picture_url;
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[

@@ -22,7 +22,8 @@ use crate::edge::signed::Signed;
 use crate::edge::version::Tagged;
 use crate::operation::{Gone, Note, Security, Tag};
 use crate::session::{SessionOut, SessionsOut};
-use crate::user::{StatusIn, UserDetailOut, UserPageOut};
+use crate::user::ask::StatusIn;
+use crate::user::wire::{UserDetailOut, UserPageOut};
 
 /// What the document says of the operations here.
 pub const NOTES: &[Note] = &[
